@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model: the shape of one example, a list of layers, a loss.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "cumeta/export.h"
+#include "cumeta/layers.h"
+#include "cumeta/shape.h"
+
+namespace cumeta {
+
+struct Model {
+  Shape input;
+  std::vector<Layer> layers;
+  Loss loss = SoftmaxCrossEntropy{};
+};
+
+/// One parameter array in the order in which parameters lie in the flat vector.
+struct Parameter {
+  std::string name;        ///< as in PyTorch: "layers.3.weight"
+  std::vector<int> shape;  ///< as in PyTorch: [out, in], [filters, channels, kernel, kernel], [channels]
+  int layer = 0;
+  int offset = 0;  ///< first element in the flat vector
+  int size = 0;
+  bool adapted = true;
+};
+
+/// All parameter arrays of a model. Throws InvalidArgument when the layers do not fit together.
+CUMETA_API std::vector<Parameter> parameters(const Model& model);
+CUMETA_API int parameter_count(const Model& model);
+/// Numbers per example that the loss sees (classes or outputs).
+CUMETA_API int output_count(const Model& model);
+
+}  // namespace cumeta

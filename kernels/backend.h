@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the decisions in src/ may ask of a device: memory, lanes that run passes and algebra in order, and the end of a
+// meta-update.
+#pragma once
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cumeta/layers.h"
+#include "kernels/array.h"
+#include "kernels/layer.h"
+#include "kernels/outer_step.h"
+#include "kernels/stage.h"
+
+namespace cumeta {
+
+class EpisodeTables;
+
+/// An in-order queue of a device: one worker of the CPU's pool, or one CUDA stream.
+/// Algebra works on tasks [0, out.tasks); a shared row (stride 0) may stand for any input.
+class Lane {
+ public:
+  virtual ~Lane() = default;
+  /// `scratch` has need(stage, geometry).scratch numbers per task; several bound stages of a lane share it.
+  virtual std::unique_ptr<LayerPasses> bind(const Stage& stage, const Geometry& geometry, Array scratch) = 0;
+  virtual std::unique_ptr<LossPasses> bind(const Loss& loss, const LossGeometry& geometry) = 0;
+
+  virtual void fill(Array out, double value) = 0;
+  virtual void copy(Array from, Array out) = 0;
+  virtual void add(Array out, double a, Array x) = 0;                   // out += a x
+  virtual void subtract(Array out, Array a, Array b) = 0;               // out = a - b
+  virtual void multiply(Array out, Array a, Array b) = 0;               // out = a * b
+  virtual void add_product(Array out, double s, Array a, Array b) = 0;  // out += s a * b
+  virtual void descend(Array out, Array w, Array rate, Array g) = 0;    // out = w - rate * g
+  /// Adam without momentum (beta1 = 0), bias-corrected as if its count began at 0 with this task's inner loop:
+  ///   second = beta2 second + (1 - beta2) g^2;   out = w - rate * g / (sqrt(second / correction) + eps)
+  virtual void descend_adam(Array out, Array w, Array second, Array rate, Array g, double beta2, double correction,
+                            double eps) = 0;
+  /// From a batch norm's record [mean channels | 1/sigma channels] the mean and variance: out = [mean | 1/sigma^2 -
+  /// eps].
+  virtual void record_to_statistics(Array out, Array record, double eps) = 0;
+  /// The reverse: record = [mean | 1/sqrt(variance + eps)].
+  virtual void statistics_to_record(Array record, Array statistics, double eps) = 0;
+};
+
+/// Work that is recorded once and run again and again: a CUDA graph, or simply the calls.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  virtual void run() = 0;
+  virtual int kernel_nodes() const { return 0; }
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  /// "reference", "cpu (AVX2, 2 threads)", "cuda (NVIDIA H100)", "cuda (emulated)".
+  virtual std::string name() const = 0;
+  virtual Number number() const = 0;
+
+  /// Memory that lives as long as the backend's caller keeps it. Throws OutOfMemory.
+  virtual std::shared_ptr<std::byte> allocate(std::size_t bytes) = 0;
+
+  virtual int lanes() const = 0;
+  virtual Lane& lane(int index) = 0;
+  /// Runs work(chunk, lane index) for every chunk: cores take them from a counter, streams in turn. The first failing
+  /// chunk's exception is thrown. Everything queued before is visible to the chunks, everything after sees their
+  /// results.
+  virtual void for_each_chunk(int chunks, const std::function<void(int chunk, int lane)>& work) = 0;
+
+  /// Ends a meta-update, after all chunks: see OuterStep.
+  virtual void outer_step(const OuterStep& step) = 0;
+
+  /// Host to device and back; download waits for everything queued. Numbers are converted to the backend's type.
+  virtual void upload(std::span<const float> from, Array to) = 0;
+  virtual void upload(std::span<const double> from, Array to) = 0;
+  virtual void download(Array from, std::span<double> to) = 0;
+
+  /// `calls` may only queue work. The default of a host device keeps them and calls them at every run.
+  virtual std::unique_ptr<Recording> record(std::function<void()> calls) = 0;
+
+  /// Episodes drawn where the tasks run. Null when this backend draws none itself: the host draws and uploads.
+  /// Takes what the data set keeps resident; `iteration` is read from control[kControlIteration] at run time.
+  virtual bool draws_episodes() const { return false; }
+  virtual void open_episodes(const EpisodeTables& /*tables*/) {}
+  virtual void draw_episodes(Lane& /*lane*/, Array /*x*/, Array /*t*/, int /*first_task*/, Array /*control*/) {}
+};
+
+std::unique_ptr<Backend> open_reference();
+std::unique_ptr<Backend> open_cpu(int threads, bool pin);
+/// Throws DeviceUnavailable or PluginMismatch; `implementation` and precision as in DeviceOptions.
+struct CudaOptions {
+  int ordinal = 0;
+  int lanes = 1;
+  bool tf32 = false;
+};
+std::unique_ptr<Backend> open_cuda(const CudaOptions& options);
+
+}  // namespace cumeta

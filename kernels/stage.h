@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// A stage: what an engine walks. One layer, or several contiguous layers that a device runs as one fused row.
+#pragma once
+#include <variant>
+#include <vector>
+
+#include "cumeta/layers.h"
+
+namespace cumeta {
+
+/// Convolution + batch norm + ReLU (+ max-pool) as one row; parameters lie as those of the layers it replaces.
+struct ConvBlock {
+  Conv2d convolution;
+  BatchNorm norm;
+  bool pooled = false;
+  MaxPool2d pool;
+};
+
+/// Flatten is no stage: in the layout of this library it changes nothing.
+using Stage = std::variant<Linear, Conv2d, BatchNorm, Relu, LeakyRelu, Tanh, MaxPool2d, GlobalAveragePool, ConvBlock>;
+
+}  // namespace cumeta
