@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where a learner computes. A device that is absent is an error, never another device.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cumeta/export.h"
+
+namespace cumeta {
+
+/// reference: plain loops in double, the judge of all others. cpu: SIMD on all cores asked for. cuda: one NVIDIA GPU.
+enum class Device { reference, cpu, cuda };
+/// float32 everywhere, or TF32 products in linear and convolution on CUDA (relative error 3e-4 per product).
+enum class Precision { float32, tf32 };
+
+/// What a plan must know of a machine. plan(..., machine) works for machines that are not here.
+struct Machine {
+  std::string name;
+  int cores = 1;                   ///< CPU cores, or streaming multiprocessors
+  std::int64_t memory = 0;         ///< bytes that a plan may use
+  std::int64_t shared_memory = 0;  ///< CUDA: bytes per block, opted in
+  int compute_capability = 0;      ///< CUDA: 90 for sm_90
+  double fma_peak_gflops = 0;      ///< FP32, whole device; 0: unknown
+};
+/// This machine's CPU with `threads` (0: as many as the process may use).
+CUMETA_API Machine cpu_machine(int threads = 0);
+/// A known GPU by name: "h100", "a100", "l4", "rtx4090", "t4". Throws InvalidArgument naming the known ones.
+CUMETA_API Machine cuda_machine(const std::string& name);
+
+/// One device as `cumeta info` lists it.
+struct DeviceStatus {
+  Device device = Device::cpu;
+  bool available = false;
+  std::string text;  ///< its name, or why it cannot be used
+};
+CUMETA_API std::vector<DeviceStatus> device_status();
+/// "reference", "cpu", "cuda" and back. Throws InvalidArgument.
+CUMETA_API std::string to_string(Device device);
+CUMETA_API Device device_from(const std::string& name);
+
+}  // namespace cumeta

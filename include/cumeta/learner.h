@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one class of the library: a model, an algorithm and a device, and the parameters that are meta-learned.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cumeta/algorithms.h"
+#include "cumeta/data.h"
+#include "cumeta/device.h"
+#include "cumeta/export.h"
+#include "cumeta/model.h"
+#include "cumeta/optimizer.h"
+#include "cumeta/plan.h"
+#include "cumeta/task.h"
+
+namespace cumeta {
+
+/// What a non-finite loss or gradient does: stop with NonFinite, or skip that update and count it.
+enum class OnNonFinite { stop, skip };
+
+struct Options {
+  Device device = Device::cpu;
+  int ordinal = 0;  ///< which CUDA device
+  Precision precision = Precision::float32;
+  Optimizer optimizer = Adam{};
+  Schedule schedule{};
+  Clip clip{};
+  std::uint64_t seed = 1;
+  int threads = 0;                ///< CPU: 0 = as many as the process may use
+  bool pin = false;               ///< CPU: pin workers inside the caller's affinity mask
+  std::int64_t memory_limit = 0;  ///< bytes of the arena; 0: the machine's memory
+  int chunk = 0;                  ///< tasks per chunk; 0: chosen
+  Activations activations = Activations::automatic;
+  OnNonFinite on_nonfinite = OnNonFinite::stop;
+};
+
+/// One meta-update. Losses are means over tasks.
+struct Update {
+  std::int64_t update = 0;           ///< its number, from 1
+  double loss = 0;                   ///< query loss after the last inner step
+  double accuracy = 0;               ///< of the query set; 0 for regression
+  double gradient_norm = 0;          ///< of the meta-gradient before clipping
+  double rate = 0;                   ///< outer
+  std::vector<double> support_loss;  ///< before each inner step
+  Order order = Order::second;
+  int steps = 0;
+  std::int64_t skipped = 0;  ///< non-finite updates skipped so far
+  std::int64_t bytes = 0;    ///< of the arena
+};
+
+/// A meta-gradient for callers with their own optimizer. Parameters in the flat order of parameters(model).
+struct MetaGradient {
+  Order order = Order::second;
+  int tasks = 0;
+  std::vector<double> gradient;           ///< mean over tasks, [P]
+  std::vector<double> gradient_per_task;  ///< [tasks][P]
+  std::vector<double> adapted;            ///< w[steps], [tasks][P]
+  std::vector<double> support_loss;       ///< [tasks][steps], before each inner step
+  std::vector<double> query_loss;         ///< [tasks]
+  std::vector<double> accuracy;           ///< [tasks]
+  std::vector<double> rate_gradient;  ///< [rate rows][P], summed over what shares the rate; empty when rates are fixed
+};
+
+/// Loss and accuracy on the query set after 0..steps inner steps, for every task.
+struct Evaluation {
+  Order order = Order::second;  ///< of the algorithm that was evaluated (adaptation itself has none)
+  int tasks = 0, steps = 0;
+  Statistics statistics = Statistics::batch;
+  std::vector<double> loss;      ///< [tasks][steps + 1]
+  std::vector<double> accuracy;  ///< [tasks][steps + 1]; zeros for regression
+};
+
+/// Parameters adapted to one task; keeps its own memory, allocated once.
+class CUMETA_API AdaptedTask {
+ public:
+  AdaptedTask(AdaptedTask&&) noexcept;
+  AdaptedTask& operator=(AdaptedTask&&) noexcept;
+  ~AdaptedTask();
+  /// Outputs (class scores before softmax, or regression values) of x [count][height][width][channels]:
+  /// [count][outputs]. Batch norm uses the support set's statistics (inductive) unless the model says running or
+  /// `statistics` says otherwise.
+  std::vector<float> predict(std::span<const float> x);
+  std::vector<float> predict(std::span<const float> x, Statistics statistics);
+  const std::vector<double>& parameters() const;  ///< [P]
+  double support_loss() const;                    ///< before the last inner step
+  std::int64_t bytes() const;                     ///< of its arena
+  struct Impl;
+
+ private:
+  friend class Learner;
+  explicit AdaptedTask(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+class CUMETA_API Learner {
+ public:
+  /// Opens the device and draws initial parameters from options.seed. Throws InvalidArgument, DeviceUnavailable.
+  Learner(const Model& model, const Algorithm& algorithm, const Options& options = {});
+  Learner(Learner&&) noexcept;
+  Learner& operator=(Learner&&) noexcept;
+  ~Learner();
+
+  /// One meta-update on tasks in host memory.
+  Update meta_update(const TaskBatch& tasks);
+  /// `updates` meta-updates of `tasks` tasks each; the backend draws the episodes itself where it can. Calls
+  /// report(last update) every `every` updates and at the end; report may return false to stop early.
+  void train(const Episodes& episodes, int tasks, std::int64_t updates,
+             const std::function<bool(const Update&)>& report, std::int64_t every = 100);
+  /// The meta-gradient at the present parameters; changes nothing.
+  MetaGradient meta_gradient(const TaskBatch& tasks);
+  /// Adapts to every task and measures the query set after each of 0..steps inner steps; changes nothing.
+  /// steps beyond the trained ones use the last step's rate. Rows of a chunk bound memory, any number of tasks will do.
+  Evaluation evaluate(const TaskBatch& tasks, int steps, Statistics statistics);
+  /// Adapts to one support set of any size; steps = -1: as trained.
+  AdaptedTask adapt(const Examples& support, int steps = -1);
+
+  const Model& model() const;
+  const Algorithm& algorithm() const;
+  const Options& options() const;
+  std::string device_name() const;
+  std::int64_t updates() const;  ///< meta-updates done so far
+  std::int64_t skipped() const;
+  Plan plan_for(const TaskSizes& sizes) const;
+
+  /// Flat, in the order of parameters(model); batch norm's running statistics are apart.
+  std::vector<double> parameters() const;
+  void set_parameters(std::span<const double> parameters);
+  /// Learned rates, [1 or steps][P]; empty when the rates are fixed.
+  std::vector<double> rates() const;
+  void set_rates(std::span<const double> rates);
+
+  /// Writes parameters, optimizer state, rates, counters and `metadata` to a safetensors file, atomically.
+  /// Parameters carry PyTorch's names, shapes and orders. Equal state = equal file.
+  void save(const std::string& path, const std::string& recipe = {}) const;
+  /// Everything that save wrote: continues as if never stopped. Throws FileError for any file that does not fit.
+  void load(const std::string& path);
+  /// Only the parameters (and rates, if the file has them): starts a new run from trained weights.
+  void load_parameters(const std::string& path);
+  /// The recipe text that save stored.
+  static std::string recipe_in(const std::string& path);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace cumeta

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// Known before it runs: bytes, FLOPs, chunks and launches of a meta-update, for a machine that need not be here.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cumeta/algorithms.h"
+#include "cumeta/device.h"
+#include "cumeta/export.h"
+#include "cumeta/model.h"
+
+namespace cumeta {
+
+/// The sizes of one meta-update.
+struct TaskSizes {
+  int tasks = 1;    ///< tasks of a meta-batch
+  int support = 1;  ///< examples per task
+  int query = 1;
+};
+
+/// What to do with the tapes of the inner steps: keep all, refill one before each Hessian product, or keep them if they
+/// fit.
+enum class Activations { automatic, store, recompute };
+
+struct PlanOptions {
+  Device device = Device::cpu;
+  Machine machine = cpu_machine();
+  std::int64_t memory_limit = 0;  ///< bytes; 0: the machine's memory
+  int chunk = 0;                  ///< tasks of a chunk; 0: chosen (1 per core on the CPU, all that fit on CUDA)
+  Activations activations = Activations::automatic;
+};
+
+struct PlannedArray {
+  std::string name;
+  std::int64_t bytes = 0;
+};
+
+struct Plan {
+  Device device = Device::cpu;
+  std::int64_t bytes = 0;            ///< of the arena, to the byte
+  std::vector<PlannedArray> arrays;  ///< what they are made of
+  int lanes = 1;                     ///< workers or streams that hold a workspace
+  int chunk = 1;                     ///< tasks per chunk
+  int chunks = 1;
+  int idle_cores = 0;  ///< cores without a task in the last round
+  bool recompute = false;
+  Order order = Order::second;
+  double flops = 0;  ///< of one meta-update by the cost laws, 2 per multiply-add, padding taps counted
+  double first_order_flops = 0;
+  int launches = 0;                     ///< CUDA: kernel nodes of one meta-update's graph; 0 elsewhere
+  CUMETA_API std::string text() const;  ///< a table for people
+};
+
+/// Throws InvalidArgument for sizes that do not fit together, OutOfMemory (needed, allowed, what to change) when
+/// nothing fits.
+CUMETA_API Plan plan(const Model& model, const Algorithm& algorithm, const TaskSizes& sizes,
+                     const PlanOptions& options);
+
+}  // namespace cumeta
