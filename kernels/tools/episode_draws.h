@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// The formula of an episode, shared by host and device: which draw decides which class, image, amplitude, phase, input.
+//
+// N-way K-shot Q-query of C classes, draws of one task:
+//   draw l                        class of label l                 (partial Fisher-Yates over C)
+//   draw N + l (K + Q) + e        example e of label l, e < K + Q  (partial Fisher-Yates over the class's images)
+// Examples e < K are support. Rows: support label by label, then query label by label.
+// With rotations a class is 4 * character + quarter turns.
+// Sinusoid: draw 0 amplitude, draw 1 phase, draw 2 + row the input of the row.
+#pragma once
+#include "kernels/tools/philox.h"
+
+namespace cumeta {
+
+/// Most classes of an episode, and most examples of a class in an episode: bounds the lists below.
+inline constexpr int most_choices = 1024;
+
+/// Partial Fisher-Yates without the array: step i swaps places i and position[i] >= i of 0, 1, ..., count - 1 and
+/// chooses what now lies at i. Going back through the earlier swaps finds it, so any choice can be made alone.
+CUMETA_HD inline std::uint32_t fisher_yates_position(Draws& draws, std::uint32_t first_draw, std::uint32_t step,
+                                                     std::uint32_t count) {
+  return step + draws.choose(first_draw + step, count - step);
+}
+CUMETA_HD inline std::uint32_t fisher_yates_choice(const std::uint32_t* position, std::uint32_t step) {
+  std::uint32_t place = position[step];
+  for (std::uint32_t earlier = step; earlier-- > 0;)
+    if (position[earlier] == place) place = earlier;
+  return place;
+}
+
+/// The choice of a step with no list at all: draws the earlier positions again.
+CUMETA_HD inline std::uint32_t fisher_yates_choice(Draws& draws, std::uint32_t first_draw, std::uint32_t step,
+                                                   std::uint32_t count) {
+  std::uint32_t place = fisher_yates_position(draws, first_draw, step, count);
+  for (std::uint32_t earlier = step; earlier-- > 0;)
+    if (fisher_yates_position(draws, first_draw, earlier, count) == place) place = earlier;
+  return place;
+}
+
+/// N-way K-shot Q-query: what a row of a task is.
+struct EpisodeRows {
+  int ways, shots, query;
+  CUMETA_HD int rows() const { return ways * (shots + query); }
+  CUMETA_HD int label(int row) const { return row < ways * shots ? row / shots : (row - ways * shots) / query; }
+  /// Which of the label's K + Q chosen images.
+  CUMETA_HD int example(int row) const {
+    return row < ways * shots ? row % shots : shots + (row - ways * shots) % query;
+  }
+  CUMETA_HD std::uint32_t row(int of_label, int of_example) const {
+    return static_cast<std::uint32_t>(of_example < shots ? of_label * shots + of_example
+                                                         : ways * shots + of_label * query + of_example - shots);
+  }
+  /// First draw of a label's images.
+  CUMETA_HD std::uint32_t image_draw(int of_label) const {
+    return static_cast<std::uint32_t>(ways + of_label * (shots + query));
+  }
+};
+
+/// Where pixel (y, x) of a square image turned counter-clockwise by so many quarter turns comes from: y * side + x.
+CUMETA_HD inline int turned_pixel(int quarter_turns, int side, int y, int x) {
+  switch (quarter_turns) {
+    case 1:
+      return x * side + (side - 1 - y);
+    case 2:
+      return (side - 1 - y) * side + (side - 1 - x);
+    case 3:
+      return (side - 1 - x) * side + y;
+    default:
+      return y * side + x;
+  }
+}
+
+/// A pixel as the network sees it.
+CUMETA_HD inline float pixel_value(std::uint8_t byte) { return static_cast<float>(byte) * (1.0F / 255.0F); }
+
+/// One sinusoid task and the input of its rows.
+struct SinusoidRanges {
+  float amplitude[2], phase[2], input[2];
+};
+CUMETA_HD inline float sinusoid_amplitude(Draws& draws, const SinusoidRanges& r) {
+  return draws.uniform(0, r.amplitude[0], r.amplitude[1]);
+}
+CUMETA_HD inline float sinusoid_phase(Draws& draws, const SinusoidRanges& r) {
+  return draws.uniform(1, r.phase[0], r.phase[1]);
+}
+CUMETA_HD inline float sinusoid_input(Draws& draws, const SinusoidRanges& r, int row) {
+  return draws.uniform(2 + static_cast<std::uint32_t>(row), r.input[0], r.input[1]);
+}
+/// y = amplitude * sin(x - phase): the angle rounded to float, then double, then rounded once.
+CUMETA_HD inline float sinusoid_target(float amplitude, float phase, float x) {
+  const float angle = x - phase;
+  return static_cast<float>(static_cast<double>(amplitude) * ::sin(static_cast<double>(angle)));
+}
+
+}  // namespace cumeta

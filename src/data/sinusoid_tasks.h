@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sinusoid family, y = amplitude * sin(x - phase).
+#pragma once
+#include "cumeta/data.h"
+#include "src/data/task_numbers.h"
+
+namespace cumeta {
+
+class SinusoidTasks {
+ public:
+  explicit SinusoidTasks(const Sinusoid& family);
+  TaskSizes sizes() const;
+  void draw(const TaskName& name, float* x, float* t) const;
+
+ private:
+  Sinusoid family_;
+};
+
+}  // namespace cumeta

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tasks written in a safetensors file: support_x, support_y, query_x, query_y.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "cumeta/data.h"
+#include "src/data/task_numbers.h"
+
+namespace cumeta {
+
+class FileTasks {
+ public:
+  explicit FileTasks(const TaskFile& source);
+  TaskSizes sizes() const { return sizes_; }
+  void draw(const TaskName& name, float* x, float* t) const;
+
+ private:
+  TaskSizes sizes_;
+  std::vector<float> x_, t_;  ///< [task][support + query][...], as draw() gives them
+};
+
+}  // namespace cumeta
