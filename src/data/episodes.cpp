@@ -43,12 +43,12 @@ struct Episodes::Impl {
   Subset subset;
   std::uint64_t seed;
   Opened opened;
-  TaskSizes sizes;
+  SourceSizes sizes;
 };
 
 Episodes::Episodes(const Source& source, Subset subset, std::uint64_t seed) {
   Opened opened = std::visit(Open{subset}, source);
-  const TaskSizes sizes = std::visit([](const auto& tasks) { return tasks.sizes(); }, opened);
+  const SourceSizes sizes = std::visit([](const auto& tasks) { return tasks.sizes(); }, opened);
   impl_ = std::make_unique<const Impl>(Impl{source, subset, seed, std::move(opened), sizes});
 }
 Episodes::~Episodes() = default;
@@ -72,7 +72,7 @@ ImageView Episodes::images() const {
 }
 
 void Episodes::draw(std::uint64_t iteration, int first_task, int tasks, std::span<float> x, std::span<float> t) const {
-  const TaskSizes& sizes = impl_->sizes;
+  const SourceSizes& sizes = impl_->sizes;
   if (first_task < 0 || tasks < 0)
     throw InvalidArgument(fmt::format("draw: {} tasks from task {}; both are 0 or more", tasks, first_task));
   const auto rows = static_cast<std::size_t>(sizes.rows());

@@ -35,7 +35,7 @@ ImageTasks::ImageTasks(ImageTable table, EpisodeRows rows) : table_(std::move(ta
   }
 }
 
-TaskSizes ImageTasks::sizes() const {
+SourceSizes ImageTasks::sizes() const {
   return {.support = rows_.ways * rows_.shots,
           .query = rows_.ways * rows_.query,
           .input = table_.shape,

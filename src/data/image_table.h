@@ -29,7 +29,7 @@ class ImageTasks {
  public:
   /// FileError when the table has too few classes, or a class too few images, for the episode.
   ImageTasks(ImageTable table, EpisodeRows rows);
-  TaskSizes sizes() const;
+  SourceSizes sizes() const;
   void draw(const TaskName& name, float* x, float* t) const;
   ImageView view() const;
 

@@ -25,7 +25,7 @@ SinusoidTasks::SinusoidTasks(const Sinusoid& family) : family_(family) {
   check_examples("sinusoid", family.shots, family.query);
 }
 
-TaskSizes SinusoidTasks::sizes() const {
+SourceSizes SinusoidTasks::sizes() const {
   return {.support = family_.shots, .query = family_.query, .input = features(1), .targets = 1};
 }
 

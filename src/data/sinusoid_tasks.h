@@ -9,7 +9,7 @@ namespace cumeta {
 class SinusoidTasks {
  public:
   explicit SinusoidTasks(const Sinusoid& family);
-  TaskSizes sizes() const;
+  SourceSizes sizes() const;
   void draw(const TaskName& name, float* x, float* t) const;
 
  private:

@@ -12,11 +12,11 @@ namespace cumeta {
 class FileTasks {
  public:
   explicit FileTasks(const TaskFile& source);
-  TaskSizes sizes() const { return sizes_; }
+  SourceSizes sizes() const { return sizes_; }
   void draw(const TaskName& name, float* x, float* t) const;
 
  private:
-  TaskSizes sizes_;
+  SourceSizes sizes_;
   std::vector<float> x_, t_;  ///< [task][support + query][...], as draw() gives them
 };
 

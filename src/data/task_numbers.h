@@ -9,7 +9,7 @@
 
 namespace cumeta {
 
-struct TaskSizes {
+struct SourceSizes {
   int support = 0, query = 0;
   Shape input{};
   int targets = 1;
