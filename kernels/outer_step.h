@@ -37,7 +37,8 @@ struct RowLayout {
 };
 
 /// A report: [mean support losses K | mean query loss | mean hits | gradient norm before clipping | bad task or -1 |
-/// bad step or -1 | halted]. bad step: k < K support loss of step k, K the query loss, K + 1 the gradient.
+/// bad step or -1 | halted]. bad step: k < K support loss of step k, K the query loss, K + 1 the gradient; of
+/// the first such task the first such step. Means and norm are reported as they are, finite or not.
 struct ReportLayout {
   int steps = 0;
   int query_loss_at() const { return steps; }
@@ -50,7 +51,7 @@ struct ReportLayout {
 };
 
 /// Elements [begin, end) of the meta-gradient share one value: each becomes the sum over the group (a rate of a layer,
-/// of all).
+/// of all), in `mean` too. A group is one parameter: it counts once in the gradient's norm.
 struct TiedGroup {
   int begin = 0, end = 0;
 };
