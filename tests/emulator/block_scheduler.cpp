@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: Apache-2.0
+// One block at a time: a thread runs until it must wait, then the next one in the block's present order. Nothing here
+// may call a template of the standard library on a fiber: its instrumented twin could be linked and be seen as a race.
+#include "tests/emulator/block_scheduler.h"
+
+#include <bit>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+
+#include "tests/emulator/cuda_threads.h"
+#include "tests/emulator/fiber.h"
+#include "tests/emulator/shared_memory.h"
+
+uint3 threadIdx{}, blockIdx{};
+dim3 blockDim, gridDim;
+
+namespace emulator {
+namespace {
+
+constexpr unsigned most_threads = 1024, lanes = 32, most_warps = most_threads / lanes;
+
+enum class State : unsigned char { ready, at_barrier, at_collective, done };
+
+struct PendingCopy {
+  AsyncCopy copy;
+  int group;
+};
+
+struct Thread {
+  Fiber fiber;
+  State state = State::done;
+  uint3 index{};
+  unsigned number = 0;
+  Site site{};
+  uint64_t value = 0, result = 0;
+  unsigned source_lane = 0;
+  unsigned barriers = 0, warp_syncs = 0;  // parity picks the happens-before tag
+  PendingCopy* copies = nullptr;
+  int copy_count = 0, copy_room = 0, next_copy = 0, group = 0;
+};
+
+struct Waiting {
+  unsigned mask, arrived;
+  Collective kind;
+};
+
+struct Warp {
+  unsigned live = 0;
+  Waiting waiting[lanes];
+  int count = 0;
+};
+
+// Two tags for each kind of wait: a thread may reach the next barrier before a slow one has left this one, and a
+// single tag would then order what nothing orders.
+char start_tag, end_tag, barrier_tag[2], warp_tag[most_warps][2];
+
+struct Scheduler {
+  Thread threads[most_threads];
+  Warp warps[most_warps];
+  SharedMemory shared;
+  Fiber host;
+  Thread* current = nullptr;
+  const Launch* launch = nullptr;
+  size_t shared_limit = 0;
+  Fault fault;
+  uint64_t random = 0;
+  unsigned count = 0, allocated = 0, live = 0, waiting = 0;
+  unsigned predicates_true = 0, barrier_true = 0, barrier_threads = 0;
+  // The order of a pass: number = (multiplier * position + offset) mod span, span = count rounded up to 2^n.
+  unsigned position = 0, span = 1, multiplier = 1, offset = 0;
+  bool progress = false;
+
+  uint64_t draw() {  // splitmix64
+    uint64_t z = random += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+  }
+  void shuffle_order() {
+    const uint64_t bits = draw();
+    multiplier = unsigned(bits) | 1;
+    offset = unsigned(bits >> 32);
+    position = 0;
+  }
+};
+
+Scheduler scheduler;
+Scheduler& s = scheduler;
+
+__attribute__((format(printf, 3, 4))) void fail(cudaError_t error, const Thread* thread, const char* format, ...) {
+  if (s.fault.error) return;
+  s.fault.error = error;
+  char what[300];
+  va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(what, sizeof what, format, arguments);
+  va_end(arguments);
+  char where[64] = "";
+  if (thread) {
+    const uint3& t = thread->index;
+    std::snprintf(where, sizeof where, ", thread (%u,%u,%u)", t.x, t.y, t.z);
+  }
+  std::snprintf(s.fault.text, sizeof s.fault.text, "kernel %s, block (%u,%u,%u)%s: %s", s.launch->name, blockIdx.x,
+                blockIdx.y, blockIdx.z, where, what);
+}
+
+void complete_barrier() {
+  const Thread* first = nullptr;
+  for (unsigned i = 0; i < s.count; ++i) {
+    Thread& thread = s.threads[i];
+    if (thread.state != State::at_barrier) continue;
+    if (!first) first = &thread;
+    if (thread.site.line != first->site.line || thread.site.file != first->site.file)
+      return fail(cudaErrorLaunchFailure, &thread, "waits at the barrier of %s:%d while thread %u waits at %s:%d",
+                  thread.site.file, thread.site.line, first->number, first->site.file, first->site.line);
+    thread.state = State::ready;
+  }
+  s.barrier_true = s.predicates_true;
+  s.barrier_threads = s.waiting;
+  s.predicates_true = s.waiting = 0;
+}
+
+void report_deadlock() {
+  for (unsigned i = 0; i < s.count; ++i)
+    if (const Thread& thread = s.threads[i]; thread.state == State::at_collective)
+      return fail(cudaErrorLaunchFailure, &thread,
+                  "waits in the warp collective of %s:%d for lanes of its mask that never come", thread.site.file,
+                  thread.site.line);
+  fail(cudaErrorLaunchFailure, nullptr, "deadlock");
+}
+
+/// The next thread to run; null when the block is over or wrong.
+Thread* next_thread() {
+  for (;;) {
+    while (s.position < s.span) {
+      const unsigned number = (s.multiplier * s.position++ + s.offset) & (s.span - 1);
+      if (number >= s.count) continue;
+      Thread& thread = s.threads[number];
+      if (thread.state != State::ready) continue;
+      s.progress = true;
+      return &thread;
+    }
+    if (!s.live || s.fault.error) return nullptr;
+    if (s.waiting == s.live) {
+      complete_barrier();
+      s.shuffle_order();
+    } else if (!s.progress) {
+      report_deadlock();
+    }
+    if (s.fault.error) return nullptr;
+    s.position = 0;
+    s.progress = false;
+  }
+}
+
+void leave(Thread& thread, bool finished) {
+  Thread* next = s.fault.error ? nullptr : next_thread();
+  if (next == &thread) return;
+  s.current = next;
+  if (next) threadIdx = next->index;
+  switch_fiber(thread.fiber, next ? next->fiber : s.host, finished);
+}
+
+void complete(Warp& warp, int which) {
+  const Waiting done = warp.waiting[which];
+  warp.waiting[which] = warp.waiting[--warp.count];
+  Thread* first = s.threads + (&warp - s.warps) * lanes;
+  uint64_t ballot = 0;
+  if (done.kind == Collective::ballot)
+    for (unsigned lane = 0; lane < lanes; ++lane)
+      if (done.arrived >> lane & 1) ballot |= first[lane].value << lane;
+  for (unsigned lane = 0; lane < lanes; ++lane) {
+    if (!(done.arrived >> lane & 1)) continue;
+    Thread& thread = first[lane];
+    const bool heard = thread.source_lane < lanes && done.arrived >> thread.source_lane & 1;
+    thread.result = done.kind == Collective::ballot ? ballot : heard ? first[thread.source_lane].value : ~uint64_t{0};
+    thread.state = State::ready;
+  }
+}
+
+void complete_all(Warp& warp) {
+  for (int i = warp.count - 1; i >= 0; --i)
+    if (!(warp.waiting[i].mask & warp.live & ~warp.waiting[i].arrived)) complete(warp, i);
+}
+
+void run_thread() {
+  acquire(&start_tag);
+  s.launch->thread();
+  release(&end_tag);
+  Thread& self = *s.current;
+  if (self.copy_count > self.next_copy)
+    fail(cudaErrorLaunchFailure, &self, "ends with asynchronous copies that it never waited for");
+  self.state = State::done;
+  --s.live;
+  Warp& warp = s.warps[self.number / lanes];
+  warp.live &= ~(1u << self.number % lanes);
+  complete_all(warp);
+  leave(self, true);
+}
+
+void run_block() {
+  s.shared.start_block(s.launch->dynamic_shared);
+  s.live = s.count;
+  s.waiting = s.predicates_true = 0;
+  const dim3 size = blockDim;
+  for (unsigned i = 0; i < s.count; ++i) {
+    Thread& thread = s.threads[i];
+    thread.state = State::ready;
+    thread.index = {i % size.x, i / size.x % size.y, i / (size.x * size.y)};
+    thread.number = i;
+    thread.barriers = thread.warp_syncs = 0;
+    thread.copy_count = thread.next_copy = thread.group = 0;
+    prepare(thread.fiber, run_thread, i);
+  }
+  for (unsigned w = 0; w * lanes < s.count; ++w) {
+    const unsigned size_of_warp = s.count - w * lanes;
+    s.warps[w].live = size_of_warp >= lanes ? ~0u : (1u << size_of_warp) - 1;
+    s.warps[w].count = 0;
+  }
+  s.shuffle_order();
+  s.progress = false;
+  release(&start_tag);
+  s.current = next_thread();
+  threadIdx = s.current->index;
+  switch_fiber(s.host, s.current->fiber, false);
+  s.current = nullptr;
+  acquire(&end_tag);
+  if (s.fault.error) return;
+  size_t bytes = 0;
+  if (const int array = s.shared.damaged(&bytes); array >= 0)
+    fail(cudaErrorIllegalAddress, nullptr, "wrote outside the %s shared array of %zu bytes",
+         array ? "static" : "dynamic", bytes);
+}
+
+[[noreturn]] void stop(Thread& self) {
+  leave(self, true);
+  std::abort();
+}
+
+}  // namespace
+
+Fault run_grid(const Launch& launch, size_t shared_limit, unsigned long long seed) {
+  s.launch = &launch;
+  s.shared_limit = shared_limit;
+  s.fault = {};
+  s.random = seed;
+  s.count = launch.block.x * launch.block.y * launch.block.z;
+  s.span = std::bit_ceil(s.count);
+  for (; s.allocated < s.count; ++s.allocated) allocate_stack(s.threads[s.allocated].fiber);
+  make_host_fiber(s.host);
+  blockDim = launch.block;
+  gridDim = launch.grid;
+  const uint64_t total = uint64_t(gridDim.x) * gridDim.y * gridDim.z, span = std::bit_ceil(total);
+  const uint64_t multiplier = s.draw() | 1, offset = s.draw();
+  for (uint64_t position = 0; position < span && !s.fault.error; ++position) {
+    const uint64_t number = (multiplier * position + offset) & (span - 1);
+    if (number >= total) continue;
+    blockIdx = {unsigned(number % gridDim.x), unsigned(number / gridDim.x % gridDim.y),
+                unsigned(number / (uint64_t(gridDim.x) * gridDim.y))};
+    run_block();
+  }
+  if (s.fault.error)
+    for (unsigned i = 0; i < s.count; ++i) forget_history(s.threads[i].fiber);
+  return s.fault;
+}
+
+void barrier(bool predicate, Site site) {
+  Thread& self = *s.current;
+  self.site = site;
+  self.state = State::at_barrier;
+  s.predicates_true += predicate;
+  ++s.waiting;
+  char* tag = &barrier_tag[++self.barriers & 1];
+  release(tag);
+  leave(self, false);
+  acquire(tag);
+}
+
+bool barrier_any() { return s.barrier_true != 0; }
+bool barrier_all() { return s.barrier_true == s.barrier_threads; }
+int barrier_count() { return int(s.barrier_true); }
+
+uint64_t collective(unsigned mask, Collective kind, uint64_t value, unsigned source_lane, Site site) {
+  Thread& self = *s.current;
+  const unsigned bit = 1u << self.number % lanes;
+  Warp& warp = s.warps[self.number / lanes];
+  self.site = site;
+  self.value = value;
+  self.source_lane = source_lane;
+  if (!(mask & bit)) {
+    fail(cudaErrorLaunchFailure, &self, "calls the warp collective of %s:%d with a mask that leaves it out", site.file,
+         site.line);
+    stop(self);
+  }
+  int which = 0;
+  while (which < warp.count && warp.waiting[which].mask != mask) ++which;
+  if (which == warp.count) warp.waiting[warp.count++] = {mask, 0, kind};
+  Waiting& waiting = warp.waiting[which];
+  if (waiting.kind != kind) {
+    fail(cudaErrorLaunchFailure, &self, "waits in another kind of warp collective than the lanes of its mask (%s:%d)",
+         site.file, site.line);
+    stop(self);
+  }
+  waiting.arrived |= bit;
+  self.state = State::at_collective;
+  if (mask & warp.live & ~waiting.arrived)
+    leave(self, false);
+  else
+    complete(warp, which);
+  return self.result;
+}
+
+void release_warp() {
+  Thread& self = *s.current;
+  release(&warp_tag[self.number / lanes][++self.warp_syncs & 1]);
+}
+void acquire_warp() {
+  Thread& self = *s.current;
+  acquire(&warp_tag[self.number / lanes][self.warp_syncs & 1]);
+}
+
+unsigned lane() { return s.current->number % lanes; }
+unsigned live_lanes() { return s.warps[s.current->number / lanes].live; }
+
+void* static_shared(const SharedSite* site, size_t bytes) {
+  void* array = s.shared.find_or_add(site, bytes);
+  const size_t total = s.shared.static_bytes();
+  if (array && total <= shared_default && total + s.launch->dynamic_shared <= s.shared_limit) return array;
+  fail(cudaErrorInvalidValue, s.current, "%zu bytes of static and %zu of dynamic shared memory; the limit is %zu",
+       total, s.launch->dynamic_shared, s.shared_limit);
+  stop(*s.current);
+}
+
+void* dynamic_shared() { return s.shared.dynamic(); }
+
+void push_async_copy(const AsyncCopy& copy) {
+  Thread& self = *s.current;
+  if (self.copy_count == self.copy_room) {
+    self.copy_room = self.copy_room ? 2 * self.copy_room : 16;
+    self.copies = static_cast<PendingCopy*>(std::realloc(self.copies, sizeof(PendingCopy) * size_t(self.copy_room)));
+    if (!self.copies) std::abort();
+  }
+  self.copies[self.copy_count++] = {copy, self.group};
+}
+
+void commit_async_copies() { ++s.current->group; }
+
+const AsyncCopy* next_async_copy(int pending) {
+  Thread& self = *s.current;
+  if (self.next_copy < self.copy_count && self.copies[self.next_copy].group < self.group - pending)
+    return &self.copies[self.next_copy++].copy;
+  if (self.next_copy == self.copy_count) self.next_copy = self.copy_count = 0;
+  return nullptr;
+}
+
+void trap(const char* what) {
+  fail(cudaErrorLaunchFailure, s.current, "%s", what);
+  stop(*s.current);
+}
+
+}  // namespace emulator
