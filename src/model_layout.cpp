@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/model_layout.h"
+
+#include <fmt/format.h>
+
+#include "cumeta/error.h"
+#include "kernels/all_layers.h"
+
+namespace cumeta {
+
+Shape output(const Stage& stage, Shape input) {
+  return std::visit([&](const auto& s) { return cumeta::output(s, input); }, stage);
+}
+int parameters(const Stage& stage, Shape input) {
+  return std::visit([&](const auto& s) { return cumeta::parameters(s, input); }, stage);
+}
+std::int64_t record(const Stage& stage, const Geometry& geometry) {
+  return std::visit([&](const auto& s) { return cumeta::record(s, geometry); }, stage);
+}
+std::int64_t tangent_record(const Stage& stage, const Geometry& geometry) {
+  return std::visit([&](const auto& s) { return cumeta::tangent_record(s, geometry); }, stage);
+}
+std::int64_t multiply_adds(const Stage& stage, Shape input) {
+  return std::visit([&](const auto& s) { return cumeta::multiply_adds(s, input); }, stage);
+}
+std::int64_t scratch(const Stage& stage, const Geometry& geometry, Device device) {
+  return std::visit(
+      [&](const auto& s) {
+        switch (device) {
+          case Device::reference:
+            return cumeta::scratch(s, geometry, OnReference{});
+          case Device::cpu:
+            return cumeta::scratch(s, geometry, OnCpu{});
+          case Device::cuda:
+            return cumeta::scratch(s, geometry, OnCuda{});
+        }
+        return std::int64_t{0};
+      },
+      stage);
+}
+double reduction_factor(const Loss& loss, int outputs, int rows) {
+  return std::visit([&](const auto& l) { return cumeta::reduction_factor(l, outputs, rows); }, loss);
+}
+bool is_classification(const Loss& loss) { return std::holds_alternative<SoftmaxCrossEntropy>(loss); }
+
+namespace {
+
+void require(bool holds, int layer, const char* kind, const std::string& text) {
+  if (!holds) throw InvalidArgument(fmt::format("model: layers[{}] ({}): {}", layer, kind, text));
+}
+
+struct Checker {
+  int layer;
+  Shape in;
+
+  void positive(const char* kind, const char* what, double value) const {
+    require(value > 0, layer, kind, fmt::format("{} is {}; it must be positive", what, value));
+  }
+  void operator()(const Linear& l) const {
+    positive("linear", "outputs", l.outputs);
+    require(in.height == 1 && in.width == 1, layer, "linear",
+            fmt::format("the input is an image of {}x{}x{}; put Flatten or GlobalAveragePool in front", in.height, in.width,
+                        in.channels));
+  }
+  void operator()(const Conv2d& l) const {
+    positive("conv2d", "filters", l.filters), positive("conv2d", "kernel", l.kernel), positive("conv2d", "stride", l.stride);
+    require(l.padding >= 0, layer, "conv2d", fmt::format("padding is {}; it must not be negative", l.padding));
+    require(l.padding < l.kernel, layer, "conv2d",
+            fmt::format("padding {} is not smaller than the kernel {}", l.padding, l.kernel));
+    const Shape out = output(l, in);
+    require(out.height > 0 && out.width > 0, layer, "conv2d",
+            fmt::format("a kernel of {} with padding {} does not fit an image of {}x{}", l.kernel, l.padding, in.height, in.width));
+  }
+  void operator()(const BatchNorm& l) const {
+    positive("batch_norm", "eps", l.eps);
+    require(l.momentum > 0 && l.momentum <= 1, layer, "batch_norm",
+            fmt::format("momentum is {}; it must lie in (0, 1]", l.momentum));
+  }
+  void operator()(const MaxPool2d& l) const {
+    positive("max_pool2d", "kernel", l.kernel), positive("max_pool2d", "stride", l.stride);
+    const Shape out = output(l, in);
+    require(out.height > 0 && out.width > 0, layer, "max_pool2d",
+            fmt::format("a window of {} does not fit an image of {}x{}", l.kernel, in.height, in.width));
+  }
+  void operator()(const LeakyRelu& l) const {
+    require(l.slope >= 0 && l.slope <= 1, layer, "leaky_relu", fmt::format("slope is {}; it must lie in [0, 1]", l.slope));
+  }
+  void operator()(const Relu&) const {}
+  void operator()(const Tanh&) const {}
+  void operator()(const GlobalAveragePool&) const {}
+  void operator()(const Flatten&) const {}
+};
+
+}  // namespace
+
+ModelLayout lay_out(const Model& model, Device, int) {
+  const Shape in = model.input;
+  if (in.height < 1 || in.width < 1 || in.channels < 1)
+    throw InvalidArgument(
+        fmt::format("model: the input shape is {}x{}x{}; every size must be positive", in.height, in.width, in.channels));
+  if (model.layers.empty()) throw InvalidArgument("model: it has no layers");
+  ModelLayout all;
+  Shape shape = in;
+  std::int64_t offset = 0;
+  for (int i = 0; i < static_cast<int>(model.layers.size()); ++i) {
+    const Layer& layer = model.layers[static_cast<std::size_t>(i)];
+    std::visit(Checker{i, shape}, layer);
+    if (std::holds_alternative<Flatten>(layer)) {
+      shape = features(shape.size());
+      if (!all.stages.empty()) all.stages.back().last_layer = i;
+      continue;
+    }
+    PlacedStage placed;
+    std::visit(
+        [&](const auto& l) {
+          if constexpr (!std::is_same_v<std::decay_t<decltype(l)>, Flatten>) placed.stage = l;
+        },
+        layer);
+    placed.input = shape;
+    placed.output = output(placed.stage, shape);
+    placed.first_layer = placed.last_layer = i;
+    placed.offset = static_cast<int>(offset);
+    placed.size = cumeta::parameters(placed.stage, shape);
+    offset += placed.size;
+    if (offset > 1'000'000'000)
+      throw InvalidArgument(fmt::format("model: more than {} parameters up to layers[{}]", 1'000'000'000, i));
+    if (const auto* norm = std::get_if<BatchNorm>(&layer)) {
+      all.has_batch_norm = true;
+      if (norm->statistics == Statistics::running) {
+        placed.statistics_at = all.statistics;
+        placed.statistics_size = 2 * shape.channels;
+        all.statistics += placed.statistics_size;
+      }
+    }
+    shape = placed.output;
+    all.stages.push_back(std::move(placed));
+  }
+  if (all.stages.empty()) throw InvalidArgument("model: it has no layer that computes");
+  if (shape.height != 1 || shape.width != 1)
+    throw InvalidArgument(fmt::format("model: the last layer leaves an image of {}x{}x{}; end with Flatten or GlobalAveragePool",
+                                      shape.height, shape.width, shape.channels));
+  all.parameters = static_cast<int>(offset);
+  if (all.parameters == 0) throw InvalidArgument("model: it has no parameters to learn");
+  all.outputs = shape.size();
+  if (is_classification(model.loss) && all.outputs < 2)
+    throw InvalidArgument("model: softmax cross-entropy needs at least 2 outputs, the last layer has 1");
+  if (const auto* l = std::get_if<MeanSquaredError>(&model.loss); l && l->reduction == Reduction::sum_over_ways)
+    throw InvalidArgument("model: reduction sum_over_ways is for classes; mean_squared_error takes mean or sum");
+  all.targets = std::visit([&](const auto& l) { return targets(l, all.outputs); }, model.loss);
+  return all;
+}
+
+}  // namespace cumeta

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// The names, shapes and file orders of a model's parameter arrays, and their initial values.
+#include "src/parameters.h"
+
+#include <cmath>
+
+#include "src/model_layout.h"
+
+namespace cumeta {
+
+std::vector<ParameterArray> parameter_arrays(const Model& model) {
+  const ModelLayout layout = lay_out(model, Device::reference, 0);
+  std::vector<ParameterArray> all;
+  Shape before_flatten;  // of the image that a Flatten in front of the next Linear unrolled
+  std::size_t stage = 0;
+  Shape shape = model.input;
+  bool flattened = false;
+  for (int i = 0; i < static_cast<int>(model.layers.size()); ++i) {
+    const Layer& layer = model.layers[static_cast<std::size_t>(i)];
+    if (std::holds_alternative<Flatten>(layer)) {
+      if (!flattened) before_flatten = shape;
+      flattened = true, shape = features(shape.size());
+      continue;
+    }
+    const PlacedStage& placed = layout.stages[stage++];
+    int offset = placed.offset;
+    auto push = [&](const char* name, std::vector<int> dims, FileOrder order, const Initializer& initializer, double constant,
+                    int fan_in, int fan_out, bool adapted) {
+      ParameterArray a;
+      a.parameter.name = "layers." + std::to_string(i) + "." + name;
+      a.parameter.shape = std::move(dims);
+      a.parameter.layer = i;
+      a.parameter.offset = offset;
+      a.parameter.size = 1;
+      for (int d : a.parameter.shape) a.parameter.size *= d;
+      a.parameter.adapted = adapted;
+      a.order = order, a.initializer = initializer, a.constant = constant, a.fan_in = fan_in, a.fan_out = fan_out;
+      if (order == FileOrder::linear && flattened) a.image = before_flatten;
+      offset += a.parameter.size;
+      all.push_back(std::move(a));
+    };
+    const Initializer none{Initializer::Kind::zeros, 0};
+    if (const auto* l = std::get_if<Linear>(&layer)) {
+      const int n = shape.size();
+      push("weight", {l->outputs, n}, FileOrder::linear, l->initializer, 0, n, l->outputs, l->adapted);
+      if (l->bias) push("bias", {l->outputs}, FileOrder::same, none, 0, n, l->outputs, l->adapted);
+    } else if (const auto* c = std::get_if<Conv2d>(&layer)) {
+      const int taps = c->kernel * c->kernel;
+      push("weight", {c->filters, shape.channels, c->kernel, c->kernel}, FileOrder::convolution, c->initializer, 0,
+           taps * shape.channels, taps * c->filters, c->adapted);
+      if (c->bias) push("bias", {c->filters}, FileOrder::same, none, 0, 1, 1, c->adapted);
+    } else if (const auto* b = std::get_if<BatchNorm>(&layer)) {
+      if (b->scale) push("weight", {shape.channels}, FileOrder::same, none, 1, 1, 1, b->adapted);
+      if (b->shift) push("bias", {shape.channels}, FileOrder::same, none, 0, 1, 1, b->adapted);
+    }
+    // An activation keeps the order of what a Flatten unrolled.
+    const bool elementwise = std::holds_alternative<Relu>(layer) || std::holds_alternative<LeakyRelu>(layer) ||
+                             std::holds_alternative<Tanh>(layer) || std::holds_alternative<BatchNorm>(layer);
+    if (!elementwise) flattened = false;
+    shape = placed.output;
+  }
+  return all;
+}
+
+std::vector<Parameter> parameters(const Model& model) {
+  std::vector<Parameter> all;
+  for (auto& a : parameter_arrays(model)) all.push_back(std::move(a.parameter));
+  return all;
+}
+int parameter_count(const Model& model) { return lay_out(model, Device::reference, 0).parameters; }
+int output_count(const Model& model) { return lay_out(model, Device::reference, 0).outputs; }
+
+namespace {
+
+/// For file element i, the element of the same array in memory.
+template <class Visit>
+void for_each_element(const ParameterArray& a, Visit visit) {
+  const std::vector<int>& d = a.parameter.shape;
+  if (a.order == FileOrder::linear) {  // file [out][c][h][w], memory [h][w][c][out]
+    const int outs = d[0], ins = d[1];
+    const Shape s = a.image.channels ? a.image : features(ins);
+    for (int o = 0, file = 0; o < outs; ++o)
+      for (int c = 0; c < s.channels; ++c)
+        for (int y = 0; y < s.height; ++y)
+          for (int x = 0; x < s.width; ++x, ++file) visit(file, ((y * s.width + x) * s.channels + c) * outs + o);
+  } else if (a.order == FileOrder::convolution) {  // file [out][in][kh][kw], memory [kh][kw][in][out]
+    for (int o = 0, file = 0; o < d[0]; ++o)
+      for (int c = 0; c < d[1]; ++c)
+        for (int y = 0; y < d[2]; ++y)
+          for (int x = 0; x < d[3]; ++x, ++file) visit(file, ((y * d[3] + x) * d[1] + c) * d[0] + o);
+  } else {
+    for (int i = 0; i < a.parameter.size; ++i) visit(i, i);
+  }
+}
+
+}  // namespace
+
+std::vector<double> to_file_order(const ParameterArray& a, std::span<const double> memory) {
+  std::vector<double> file(static_cast<std::size_t>(a.parameter.size));
+  for_each_element(a, [&](int f, int m) { file[static_cast<std::size_t>(f)] = memory[static_cast<std::size_t>(m)]; });
+  return file;
+}
+void from_file_order(const ParameterArray& a, std::span<const double> file, std::span<double> memory) {
+  for_each_element(a, [&](int f, int m) { memory[static_cast<std::size_t>(m)] = file[static_cast<std::size_t>(f)]; });
+}
+
+}  // namespace cumeta
