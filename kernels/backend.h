@@ -34,10 +34,10 @@ class Lane {
   virtual void multiply(Array out, Array a, Array b) = 0;               // out = a * b
   virtual void add_product(Array out, double s, Array a, Array b) = 0;  // out += s a * b
   virtual void descend(Array out, Array w, Array rate, Array g) = 0;    // out = w - rate * g
-  /// Adam without momentum (beta1 = 0), bias-corrected as if its count began at 0 with this task's inner loop:
-  ///   second = beta2 second + (1 - beta2) g^2;   out = w - rate * g / (sqrt(second / correction) + eps)
-  virtual void descend_adam(Array out, Array w, Array second, Array rate, Array g, double beta2, double correction,
-                            double eps) = 0;
+  /// Adam without momentum (beta1 = 0); n = count[0] + step, with count [1][1] float64 read when it runs:
+  ///   second = beta2 second + (1 - beta2) g^2;   out = w - rate * g / (sqrt(second / (1 - beta2^n)) + eps)
+  virtual void descend_adam(Array out, Array w, Array second, Array rate, Array g, double beta2, double eps,
+                            Array count, int step) = 0;
   /// From a batch norm's record [mean channels | 1/sigma channels] the mean and variance: out = [mean | 1/sigma^2 -
   /// eps].
   virtual void record_to_statistics(Array out, Array record, double eps) = 0;

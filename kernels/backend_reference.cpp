@@ -50,8 +50,9 @@ void ReferenceLane::add_product(Array out, double s, Array a, Array b) {
 void ReferenceLane::descend(Array out, Array w, Array rate, Array g) {
   for_each_number([](double& o, double from, double r, double gradient) { o = from - r * gradient; }, out, w, rate, g);
 }
-void ReferenceLane::descend_adam(Array out, Array w, Array second, Array rate, Array g, double beta2, double correction,
-                                 double eps) {
+void ReferenceLane::descend_adam(Array out, Array w, Array second, Array rate, Array g, double beta2, double eps,
+                                 Array count, int step) {
+  const double correction = 1 - std::pow(beta2, *count.row<double>(0) + step);
   for_each_number([=](double& m, double gradient) { m = beta2 * m + (1 - beta2) * gradient * gradient; },
                   second.rows(0, out.tasks), g);
   for_each_number([=](double& o, double from, double m, double r,

@@ -43,8 +43,7 @@ class LayerPasses {
   virtual void forward(const Values& v) const = 0;
   virtual void backward(const Values& v, const Gradients& d) const = 0;
   virtual void tangent_forward(const Values& v, const Values& R) const = 0;
-  /// d.y and, where Rd.x is wanted and backward wrote one, d.x are the tape's. d.x is empty for a head run on features:
-  /// batch norm is the one row that reads it.
+  /// d.y and, where Rd.x is wanted, d.x are as backward was given them and left them.
   virtual void tangent_backward(const Values& v, const Gradients& d, const Values& R, const Gradients& Rd) const = 0;
 };
 

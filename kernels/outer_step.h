@@ -19,6 +19,7 @@ enum Control : int {
   kControlCorrection2,  // 1 - beta2^n
   kControlIteration,    // for episodes drawn on the device
   kControlReportSlot,   // row of `reports` that this update writes
+  kControlInnerCount,   // inner Adam steps behind the carried second moment (Reptile)
   kControlSize = 8
 };
 

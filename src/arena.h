@@ -15,7 +15,7 @@ namespace cumeta {
 
 class Arena {
  public:
-  static constexpr std::int64_t alignment = 256;  // bytes; of every array
+  static constexpr std::int64_t alignment = 256;   // bytes; of every array
   static constexpr std::int64_t row_numbers = 16;  // rows of tasks start at multiples of these
 
   /// A dry arena.

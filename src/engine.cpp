@@ -12,7 +12,9 @@ Array cut(Array a, int tasks) {
   a.tasks = tasks;
   return a;
 }
-Array part(Array row, const PlacedStage& stage) { return stage.size && row ? row.slice(stage.offset, stage.size) : Array{}; }
+Array part(Array row, const PlacedStage& stage) {
+  return stage.size && row ? row.slice(stage.offset, stage.size) : Array{};
+}
 
 }  // namespace
 
@@ -29,8 +31,8 @@ Tape take_tape(Arena& arena, const std::string& name, const ModelLayout& layout,
   return tape;
 }
 
-TangentTape take_tangent_tape(Arena& arena, const std::string& name, const ModelLayout& layout, const EngineSizes& sizes,
-                              int tasks) {
+TangentTape take_tangent_tape(Arena& arena, const std::string& name, const ModelLayout& layout,
+                              const EngineSizes& sizes, int tasks) {
   TangentTape tape;
   std::int64_t largest = 0;
   for (int i = sizes.first_stage; i < sizes.last_stage; ++i) {
@@ -86,8 +88,8 @@ void Engine::gradient(int tasks, Array w, Array x, Array t, const Tape& tape, Ar
   backward(tasks, w, x, tape, dw, dx);
 }
 
-void Engine::hessian_product(int tasks, Array w, Array v, Array x, Array t, const Tape& tape, const TangentTape& tangents,
-                             Array product, Array dx, Array Rdx) const {
+void Engine::hessian_product(int tasks, Array w, Array v, Array x, Array t, const Tape& tape,
+                             const TangentTape& tangents, Array product, Array dx, Array Rdx) const {
   const std::size_t n = passes_.size();
   auto values = [&](std::size_t i) {
     return Values{part(w, stages_[i]), i ? tape.y[i - 1] : x, cut(tape.y[i], tasks), tape.r[i]};

@@ -35,8 +35,8 @@ struct TangentTape {
 /// Takes a tape's arrays for `tasks` tasks; `with_gradient` false leaves out dy (forward passes only).
 Tape take_tape(Arena& arena, const std::string& name, const ModelLayout& layout, const EngineSizes& sizes, int tasks,
                bool with_gradient);
-TangentTape take_tangent_tape(Arena& arena, const std::string& name, const ModelLayout& layout, const EngineSizes& sizes,
-                              int tasks);
+TangentTape take_tangent_tape(Arena& arena, const std::string& name, const ModelLayout& layout,
+                              const EngineSizes& sizes, int tasks);
 /// The most scratch numbers per task that any stage of the engine needs.
 std::int64_t engine_scratch(const ModelLayout& layout, const EngineSizes& sizes, Device device);
 

@@ -4,7 +4,7 @@
 namespace cumeta {
 
 // Out of line, so that every exception has one type_info, in libcumeta.
-#define CUMETA_ERROR(Name, Base)                     \
+#define CUMETA_ERROR(Name, Base)                      \
   Name::Name(const std::string& text) : Base(text) {} \
   Name::~Name() = default;
 CUMETA_ERROR(Error, std::runtime_error)

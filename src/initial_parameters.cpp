@@ -46,7 +46,8 @@ std::vector<double> initial_parameters(const Model& model, std::uint64_t seed) {
   std::vector<double> flat(static_cast<std::size_t>(parameter_count(model)));
   std::uint32_t stream = 0;
   for (const ParameterArray& a : parameter_arrays(model)) {
-    const auto part = std::span(flat).subspan(static_cast<std::size_t>(a.parameter.offset), static_cast<std::size_t>(a.parameter.size));
+    const auto part = std::span(flat).subspan(static_cast<std::size_t>(a.parameter.offset),
+                                              static_cast<std::size_t>(a.parameter.size));
     draw(a, seed, stream++, part);
     for (double& v : part) v = static_cast<double>(static_cast<float>(v));  // every device starts from the same numbers
   }

@@ -59,17 +59,19 @@ struct Checker {
   void operator()(const Linear& l) const {
     positive("linear", "outputs", l.outputs);
     require(in.height == 1 && in.width == 1, layer, "linear",
-            fmt::format("the input is an image of {}x{}x{}; put Flatten or GlobalAveragePool in front", in.height, in.width,
-                        in.channels));
+            fmt::format("the input is an image of {}x{}x{}; put Flatten or GlobalAveragePool in front", in.height,
+                        in.width, in.channels));
   }
   void operator()(const Conv2d& l) const {
-    positive("conv2d", "filters", l.filters), positive("conv2d", "kernel", l.kernel), positive("conv2d", "stride", l.stride);
+    positive("conv2d", "filters", l.filters), positive("conv2d", "kernel", l.kernel),
+        positive("conv2d", "stride", l.stride);
     require(l.padding >= 0, layer, "conv2d", fmt::format("padding is {}; it must not be negative", l.padding));
     require(l.padding < l.kernel, layer, "conv2d",
             fmt::format("padding {} is not smaller than the kernel {}", l.padding, l.kernel));
     const Shape out = output(l, in);
     require(out.height > 0 && out.width > 0, layer, "conv2d",
-            fmt::format("a kernel of {} with padding {} does not fit an image of {}x{}", l.kernel, l.padding, in.height, in.width));
+            fmt::format("a kernel of {} with padding {} does not fit an image of {}x{}", l.kernel, l.padding, in.height,
+                        in.width));
   }
   void operator()(const BatchNorm& l) const {
     positive("batch_norm", "eps", l.eps);
@@ -83,7 +85,8 @@ struct Checker {
             fmt::format("a window of {} does not fit an image of {}x{}", l.kernel, in.height, in.width));
   }
   void operator()(const LeakyRelu& l) const {
-    require(l.slope >= 0 && l.slope <= 1, layer, "leaky_relu", fmt::format("slope is {}; it must lie in [0, 1]", l.slope));
+    require(l.slope >= 0 && l.slope <= 1, layer, "leaky_relu",
+            fmt::format("slope is {}; it must lie in [0, 1]", l.slope));
   }
   void operator()(const Relu&) const {}
   void operator()(const Tanh&) const {}
@@ -96,8 +99,8 @@ struct Checker {
 ModelLayout lay_out(const Model& model, Device, int) {
   const Shape in = model.input;
   if (in.height < 1 || in.width < 1 || in.channels < 1)
-    throw InvalidArgument(
-        fmt::format("model: the input shape is {}x{}x{}; every size must be positive", in.height, in.width, in.channels));
+    throw InvalidArgument(fmt::format("model: the input shape is {}x{}x{}; every size must be positive", in.height,
+                                      in.width, in.channels));
   if (model.layers.empty()) throw InvalidArgument("model: it has no layers");
   ModelLayout all;
   Shape shape = in;
@@ -137,8 +140,9 @@ ModelLayout lay_out(const Model& model, Device, int) {
   }
   if (all.stages.empty()) throw InvalidArgument("model: it has no layer that computes");
   if (shape.height != 1 || shape.width != 1)
-    throw InvalidArgument(fmt::format("model: the last layer leaves an image of {}x{}x{}; end with Flatten or GlobalAveragePool",
-                                      shape.height, shape.width, shape.channels));
+    throw InvalidArgument(
+        fmt::format("model: the last layer leaves an image of {}x{}x{}; end with Flatten or GlobalAveragePool",
+                    shape.height, shape.width, shape.channels));
   all.parameters = static_cast<int>(offset);
   if (all.parameters == 0) throw InvalidArgument("model: it has no parameters to learn");
   all.outputs = shape.size();

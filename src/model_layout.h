@@ -31,8 +31,8 @@ struct ModelLayout {
   bool has_batch_norm = false;
 };
 
-/// Checks the model (InvalidArgument names the layer and both numbers) and places its stages. `device` decides which layers
-/// are fused; `first_head_layer` is a boundary that no fused stage crosses (0: none).
+/// Checks the model (InvalidArgument names the layer and both numbers) and places its stages. `device` decides which
+/// layers are fused; `first_head_layer` is a boundary that no fused stage crosses (0: none).
 ModelLayout lay_out(const Model& model, Device device, int first_head_layer);
 
 // The rows' functions for any stage.

@@ -24,8 +24,8 @@ std::vector<ParameterArray> parameter_arrays(const Model& model) {
     }
     const PlacedStage& placed = layout.stages[stage++];
     int offset = placed.offset;
-    auto push = [&](const char* name, std::vector<int> dims, FileOrder order, const Initializer& initializer, double constant,
-                    int fan_in, int fan_out, bool adapted) {
+    auto push = [&](const char* name, std::vector<int> dims, FileOrder order, const Initializer& initializer,
+                    double constant, int fan_in, int fan_out, bool adapted) {
       ParameterArray a;
       a.parameter.name = "layers." + std::to_string(i) + "." + name;
       a.parameter.shape = std::move(dims);

@@ -9,7 +9,8 @@
 
 namespace cumeta {
 
-/// How an array's elements lie in a file, against memory ([in][out] for linear, [kernel][kernel][in][out] for convolution).
+/// How an array's elements lie in a file, against memory ([in][out] for linear, [kernel][kernel][in][out] for
+/// convolution).
 enum class FileOrder { same, linear, convolution };
 
 struct ParameterArray {
