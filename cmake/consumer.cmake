@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+# Tests of what is installed: `binaries` (shown names, needed libraries) and `consumer` (a stranger's projects).
+if(CUMETA_TESTS AND TARGET cumeta_program AND NOT CUMETA_SANITIZE)
+  add_test(NAME binaries COMMAND ${PROJECT_SOURCE_DIR}/tests/consumer/check_binaries.sh
+    $<TARGET_FILE:cumeta> $<TARGET_FILE:cumeta_program>)
+  set(emulated)
+  if(TARGET cumeta_cuda_emulated)
+    set(emulated $<TARGET_FILE:cumeta_cuda_emulated>)
+  endif()
+  add_test(NAME consumer
+    COMMAND ${PROJECT_SOURCE_DIR}/tests/consumer/run.sh ${PROJECT_BINARY_DIR} ${CMAKE_CXX_COMPILER} ${emulated})
+  set_tests_properties(binaries consumer PROPERTIES LABELS packaging TIMEOUT 600)
+  set_tests_properties(consumer PROPERTIES LABELS "packaging;slow")
+endif()

@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Everything that must hold before a change lands; stops at the first failure; ctest speaks last.
+#   scripts/test.sh            all (under 45 minutes on 2 cores)
+#   scripts/test.sh --quick    format, build and the fast tests (under 2 minutes on a built tree)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+quick=false
+case "${1:-}" in
+  "") ;;
+  --quick) quick=true ;;
+  -h|--help) sed -n '3,5s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+  *) echo "test.sh: unknown argument '$1'; it takes --quick or nothing" >&2; exit 2 ;;
+esac
+jobs=${CUMETA_JOBS:-$(nproc)}
+preset=ci
+
+say() { printf '\n== %s  (%d s so far)\n' "$1" "$SECONDS"; }
+trap '(($? == 0)) || echo "test.sh: FAILED after $SECONDS s" >&2' EXIT
+
+check_format() {
+  local tool
+  tool=$(command -v clang-format-14 || command -v clang-format)
+  if [[ $("$tool" --version) != *"version 14."* ]]; then
+    echo "skipped: .clang-format is kept with clang-format 14, here is $("$tool" --version)"
+    return
+  fi
+  find include src kernels app tests bench -regex '.*\.\(h\|cpp\|cu\|cuh\)' -print0 2>/dev/null |
+    xargs -0 -n 20 -P "$jobs" "$tool" --dry-run -Werror
+}
+
+build() { # preset [target...]
+  local name=$1 targets=()
+  shift
+  (($# == 0)) || targets=(--target "$@")
+  cmake --preset "$name" >"build/$name.configure.log" 2>&1 || { cat "build/$name.configure.log"; return 1; }
+  cmake --build --preset "$name" "${targets[@]}" -- -j "$jobs"
+}
+
+# The tests named in tests/sanitizers.txt under one sanitizer preset: "preset test_program [gtest filter]" a line.
+sanitize() { # preset
+  local name=$1 program filter rows=()
+  mapfile -t rows < <(sed -n "s/^$name  *//p" tests/sanitizers.txt)
+  ((${#rows[@]})) || { echo "test.sh: tests/sanitizers.txt has no row for $name" >&2; return 1; }
+  local programs=()
+  for row in "${rows[@]}"; do programs+=("${row%% *}"); done
+  build "$name" "${programs[@]}"
+  for row in "${rows[@]}"; do
+    read -r program filter <<<"$row"
+    echo "-- $program ${filter:-*}"
+    UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1 \
+      timeout 600 "build/$name/bin/$program" --gtest_brief=1 "--gtest_filter=${filter:-*}"
+  done
+}
+
+scripts/setup.sh
+mkdir -p build
+say "format"
+check_format
+say "build, warnings are errors"
+build "$preset"
+
+if ! $quick; then
+  if command -v nvcc >/dev/null || [[ -x /usr/local/cuda/bin/nvcc ]]; then
+    say "CUDA gates: no spills, the machine code of the hot loops"
+    scripts/cuda_gates.sh sm_75 sm_90
+  else
+    echo "skipped: CUDA gates, no nvcc here"
+  fi
+  if [[ -x tests/mutants/run.py ]]; then
+    say "mutants"
+    python3 tests/mutants/run.py --subset
+  fi
+  for sanitizer in asan-ubsan tsan; do
+    say "$sanitizer"
+    sanitize "$sanitizer"
+  done
+fi
+
+say "tests"
+if $quick; then
+  ctest --test-dir "build/$preset" --output-on-failure -j "$jobs" --stop-on-failure -LE slow
+else
+  ctest --test-dir "build/$preset" --output-on-failure -j "$jobs" --stop-on-failure
+fi
