@@ -16,7 +16,7 @@
 
 namespace cumeta {
 
-class EpisodeTables;
+struct EpisodeTables;
 
 /// An in-order queue of a device: one worker of the CPU's pool, or one CUDA stream.
 /// Algebra works on tasks [0, out.tasks); a shared row (stride 0) may stand for any input.

@@ -40,7 +40,7 @@ enum class OmniglotSplit {
 
 /// Omniglot as 28x28 grey images, ink = 1, from images_background and images_evaluation under root (zips or folders).
 struct Omniglot {
-  std::string root;
+  std::string root{};
   OmniglotSplit split = OmniglotSplit::vinyals;
   std::uint64_t split_seed = 0;
   int train_classes = 1200;      ///< random split: characters that are not for the test
@@ -56,7 +56,7 @@ struct Omniglot {
 /// If root holds train/ (and validation/ or val/, test/), these are the subsets; otherwise split_seed chooses
 /// validation_classes and test_classes classes, and all others are for training.
 struct ImageFolder {
-  std::string root;
+  std::string root{};
   int height = 84;
   int width = 84;
   int channels = 3;  ///< 1 grey, 3 RGB
@@ -72,7 +72,7 @@ struct ImageFolder {
 /// x: [tasks, examples, features] or [tasks, examples, C, H, W]; y: integers [tasks, examples] (labels) or
 /// floats [tasks, examples, outputs].
 struct TaskFile {
-  std::string path;
+  std::string path{};
 };
 
 using Source = std::variant<Sinusoid, Omniglot, ImageFolder, TaskFile>;

@@ -56,6 +56,23 @@ struct EpisodeRows {
   }
 };
 
+/// What a row of a task shows; kept nowhere, so any row can be asked for alone.
+struct RowChoice {
+  std::uint32_t image;
+  int quarter_turns;
+  int label;
+};
+CUMETA_HD inline RowChoice choose_row(Draws& draws, const EpisodeRows& rows, const std::uint32_t* class_begin,
+                                      std::uint32_t folders, bool rotations, int row) {
+  const int label = rows.label(row);
+  const std::uint32_t turns = rotations ? 4 : 1;
+  const std::uint32_t chosen = fisher_yates_choice(draws, 0, static_cast<std::uint32_t>(label), folders * turns);
+  const std::uint32_t begin = class_begin[chosen / turns], images = class_begin[chosen / turns + 1] - begin;
+  const auto example = static_cast<std::uint32_t>(rows.example(row));
+  return {begin + fisher_yates_choice(draws, rows.image_draw(label), example, images), static_cast<int>(chosen % turns),
+          label};
+}
+
 /// Where pixel (y, x) of a square image turned counter-clockwise by so many quarter turns comes from: y * side + x.
 CUMETA_HD inline int turned_pixel(int quarter_turns, int side, int y, int x) {
   switch (quarter_turns) {

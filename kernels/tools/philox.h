@@ -9,11 +9,7 @@
 #include <cmath>
 #include <cstdint>
 
-#ifdef __CUDACC__
-#define CUMETA_HD __host__ __device__
-#else
-#define CUMETA_HD
-#endif
+#include "kernels/array.h"  // CUMETA_HD
 
 namespace cumeta {
 

@@ -22,9 +22,9 @@ bool is_hidden(const std::string& name) {
   return name.starts_with('.') || name.find("/.") != std::string::npos || name.starts_with("__MACOSX");
 }
 
-zip_t* open_zip(const std::string& path) {
+zip_t* open_zip(const std::string& path, int flags) {
   int code = 0;
-  zip_t* archive = zip_open(path.c_str(), ZIP_RDONLY, &code);
+  zip_t* archive = zip_open(path.c_str(), ZIP_RDONLY | flags, &code);
   if (archive != nullptr) return archive;
   zip_error_t error;
   zip_error_init_with_code(&error, code);
@@ -36,7 +36,7 @@ zip_t* open_zip(const std::string& path) {
 }  // namespace
 
 struct FileTree::Archive {
-  explicit Archive(const std::string& path) : handle(open_zip(path)) {}
+  explicit Archive(const std::string& path, int flags = 0) : handle(open_zip(path, flags)) {}
   Archive(const Archive&) = delete;
   Archive& operator=(const Archive&) = delete;
   ~Archive() { zip_discard(handle); }
@@ -66,7 +66,8 @@ FileTree FileTree::folder(const std::string& path) {
 
 FileTree FileTree::zip(const std::string& path) {
   FileTree tree(path, true);
-  const Archive archive(path);
+  // Compares the zip's directory with the entries: a damaged name would silently put an image into another class.
+  const Archive archive(path, ZIP_CHECKCONS);
   const zip_int64_t entries = zip_get_num_entries(archive.handle, 0);
   for (zip_int64_t i = 0; i < entries; ++i) {
     const char* name = zip_get_name(archive.handle, static_cast<zip_uint64_t>(i), 0);

@@ -12,6 +12,12 @@
 
 namespace cumeta {
 
+SinusoidRanges ranges_of(const Sinusoid& family) {
+  return {{family.amplitude[0], family.amplitude[1]},
+          {family.phase[0], family.phase[1]},
+          {family.input[0], family.input[1]}};
+}
+
 SinusoidTasks::SinusoidTasks(const Sinusoid& family) : family_(family) {
   const auto check = [](const char* what, const std::array<float, 2>& range) {
     if (!std::isfinite(range[0]) || !std::isfinite(range[1]) || !std::isfinite(range[1] - range[0]) ||
@@ -30,9 +36,7 @@ SourceSizes SinusoidTasks::sizes() const {
 }
 
 void SinusoidTasks::draw(const TaskName& name, float* x, float* t) const {
-  const SinusoidRanges ranges{{family_.amplitude[0], family_.amplitude[1]},
-                              {family_.phase[0], family_.phase[1]},
-                              {family_.input[0], family_.input[1]}};
+  const SinusoidRanges ranges = ranges_of(family_);
   Draws draws = name.draws();
   const float amplitude = sinusoid_amplitude(draws, ranges), phase = sinusoid_phase(draws, ranges);
   const int rows = family_.shots + family_.query;

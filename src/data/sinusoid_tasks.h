@@ -2,9 +2,12 @@
 // The sinusoid family, y = amplitude * sin(x - phase).
 #pragma once
 #include "cumeta/data.h"
+#include "kernels/tools/episode_draws.h"
 #include "src/data/task_numbers.h"
 
 namespace cumeta {
+
+SinusoidRanges ranges_of(const Sinusoid& family);
 
 class SinusoidTasks {
  public:
