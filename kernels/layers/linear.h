@@ -14,7 +14,8 @@ constexpr std::int64_t tangent_record(const Linear&, const Geometry&) { return 0
 constexpr std::int64_t multiply_adds(const Linear& l, Shape in) { return std::int64_t{in.size()} * l.outputs; }
 
 constexpr std::int64_t scratch(const Linear&, const Geometry&, OnReference) { return 0; }
-constexpr std::int64_t scratch(const Linear&, const Geometry&, OnCpu) { return 0; }
+/// The transposed weights and those of the direction.
+constexpr std::int64_t scratch(const Linear& l, const Geometry& g, OnCpu) { return 2 * std::int64_t{g.input.size()} * l.outputs; }
 constexpr std::int64_t scratch(const Linear&, const Geometry&, OnCuda) { return 0; }
 
 std::unique_ptr<LayerPasses> bind(const Linear&, const Geometry&, Array scratch, ReferenceLane&);

@@ -9,17 +9,13 @@
 
 #include "hwy/highway.h"
 #include "kernels/tools/contraction_cpu.h"
+#include "kernels/tools/simd_tail_cpu-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace cumeta {
 namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
-
-using FloatTag = hn::ScalableTag<float>;
-constexpr int kLanes = static_cast<int>(hn::MaxLanes(FloatTag()));
-
 // Sixteen vector registers hold 12 accumulators beside their operands, thirty-two hold 24.
-constexpr bool kManyRegisters = HWY_TARGET != HWY_AVX2 && HWY_TARGET != HWY_EMU128;
+constexpr bool kManyRegisters = HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON;
 constexpr int kMaxVectors = kManyRegisters ? 4 : 3;
 constexpr int kWideVectors = kManyRegisters ? 4 : 2;  // the panel that most columns are cut into
 constexpr int tile_rows(int vectors) {
@@ -47,10 +43,11 @@ struct TileArguments {
 template <int kRows, int kVectors, bool kListed, bool kMasked>
 HWY_NOINLINE void contraction_tile(const TileArguments& t) {
   const FloatTag d;
-  using V = hn::Vec<FloatTag>;
+  using V = FloatVector;
   const auto mask = hn::FirstN(d, static_cast<size_t>(t.last_lanes));
   const auto load = [&](const float* HWY_RESTRICT from, int j) HWY_ATTR {
-    return kMasked && j == kVectors - 1 ? hn::MaskedLoad(mask, d, from + j * kLanes) : hn::LoadU(d, from + j * kLanes);
+    return kMasked && j == kVectors - 1 ? load_first(t.last_lanes, mask, from + j * kLanes)
+                                        : hn::LoadU(d, from + j * kLanes);
   };
   V sum[kRows][kVectors];
   float* HWY_RESTRICT c = t.c + t.first_column;
@@ -98,7 +95,7 @@ HWY_NOINLINE void contraction_tile(const TileArguments& t) {
 #pragma GCC unroll 4
     for (int j = 0; j < kVectors; ++j) {
       if (kMasked && j == kVectors - 1) {
-        hn::BlendedStore(sum[i][j], mask, d, row + j * kLanes);
+        store_first(sum[i][j], t.last_lanes, mask, row + j * kLanes);
       } else {
         hn::StoreU(sum[i][j], d, row + j * kLanes);
       }

@@ -20,7 +20,7 @@ namespace cumeta {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-constexpr int kChains = HWY_TARGET != HWY_AVX2 && HWY_TARGET != HWY_EMU128 ? 24 : 12;
+constexpr int kChains = HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON ? 24 : 12;
 
 // Multiply-adds, times two, of `rounds` rounds; the sum is returned through `out` so that nothing is optimised away.
 double fma_rounds(int rounds, float* out) {
