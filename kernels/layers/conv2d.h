@@ -26,7 +26,22 @@ constexpr std::int64_t multiply_adds(const Conv2d& l, Shape in) {
 }
 
 constexpr std::int64_t scratch(const Conv2d&, const Geometry&, OnReference) { return 0; }
-constexpr std::int64_t scratch(const Conv2d&, const Geometry&, OnCpu) { return 0; }
+/// The CPU takes so many images at a time that their input and output stay in the second-level cache.
+constexpr int images_at_once(const Conv2d& l, const Geometry& g) {
+  const std::int64_t image = std::int64_t{g.input.size()} + output(l, g.input).size();
+  const std::int64_t most = image > 0 ? (std::int64_t{1} << 17) / image : 1;
+  return static_cast<int>(most < 1 ? 1 : most < g.examples ? most : g.examples);
+}
+/// With so few channels the CPU pads the images and contracts over all taps at once.
+constexpr bool pads_images(const Conv2d&, Shape in) { return in.channels < 8; }
+constexpr std::int64_t padded_image(const Conv2d& l, Shape in) {
+  return std::int64_t{in.height + 2 * l.padding} * (in.width + 2 * l.padding) * in.channels;
+}
+/// Transposed weights, those of the direction, and the padded images and their tangents.
+constexpr std::int64_t scratch(const Conv2d& l, const Geometry& g, OnCpu) {
+  const std::int64_t weights = std::int64_t{l.kernel} * l.kernel * g.input.channels * l.filters;
+  return 2 * weights + (pads_images(l, g.input) ? 2 * images_at_once(l, g) * padded_image(l, g.input) : 0);
+}
 constexpr std::int64_t scratch(const Conv2d&, const Geometry&, OnCuda) { return 0; }
 
 std::unique_ptr<LayerPasses> bind(const Conv2d&, const Geometry&, Array scratch, ReferenceLane&);

@@ -60,8 +60,8 @@ void descend_adam_loop(float* out, const float* w, float* second, const float* r
                        Size n) {
   const FloatTag d;
   const V beta2 = hn::Set(d, f.beta2);
-  const V rest = hn::Set(d, 1.0f - f.beta2);
-  const V inverse = hn::Set(d, 1.0f / f.correction);
+  const V rest = hn::Set(d, f.rest);
+  const V inverse = hn::Set(d, f.inverse_correction);
   const V eps = hn::Set(d, f.eps);
   map_vectors(
       n, second, [=](V s, V v) HWY_ATTR { return hn::MulAdd(beta2, s, hn::Mul(rest, hn::Mul(v, v))); }, second, g);
@@ -70,6 +70,39 @@ void descend_adam_loop(float* out, const float* w, float* second, const float* r
       [=](V o, V s, V r, V v)
           HWY_ATTR { return hn::Sub(o, hn::Div(hn::Mul(r, v), hn::Add(hn::Sqrt(hn::Mul(s, inverse)), eps))); },
       w, second, rate, g);
+}
+
+void momentum_step_loop(float* meta, float* first, const float* g, float rate, float momentum, Size n) {
+  const FloatTag d;
+  const V beta = hn::Set(d, momentum);
+  const V a = hn::Set(d, rate);
+  map_vectors(
+      n, first, [=](V m, V v) HWY_ATTR { return hn::MulAdd(beta, m, v); }, first, g);
+  map_vectors(
+      n, meta, [=](V w, V m) HWY_ATTR { return hn::NegMulAdd(a, m, w); }, meta, first);
+}
+void adam_step_loop(float* meta, float* first, float* second, const float* g, const cpu::AdamStep& s, Size n) {
+  const FloatTag d;
+  const V beta1 = hn::Set(d, s.beta1), rest1 = hn::Set(d, s.rest1), beta2 = hn::Set(d, s.beta2),
+          rest2 = hn::Set(d, s.rest2);
+  const V inverse1 = hn::Set(d, s.inverse_correction1), inverse2 = hn::Set(d, s.inverse_correction2);
+  const V a = hn::Set(d, s.rate), eps = hn::Set(d, s.eps);
+  map_vectors(
+      n, first, [=](V m, V v) HWY_ATTR { return hn::MulAdd(beta1, m, hn::Mul(rest1, v)); }, first, g);
+  map_vectors(
+      n, second, [=](V u, V v) HWY_ATTR { return hn::MulAdd(beta2, u, hn::Mul(rest2, hn::Mul(v, v))); }, second, g);
+  map_vectors(
+      n, meta,
+      [=](V w, V m, V u) HWY_ATTR {
+        return hn::NegMulAdd(a, hn::Div(hn::Mul(m, inverse1), hn::Add(hn::Sqrt(hn::Mul(u, inverse2)), eps)), w);
+      },
+      meta, first, second);
+}
+void clamp_loop(float* out, const float* x, float limit, Size n) {
+  const V high = hn::Set(FloatTag(), limit);
+  const V low = hn::Set(FloatTag(), -limit);
+  map_vectors(
+      n, out, [=](V v) HWY_ATTR { return hn::Min(hn::Max(v, low), high); }, x);
 }
 
 // Not max(x, 0), which would turn a NaN into a harmless 0 on some targets.
@@ -193,6 +226,9 @@ HWY_EXPORT(add_loop);
 HWY_EXPORT(add_product_loop);
 HWY_EXPORT(descend_loop);
 HWY_EXPORT(descend_adam_loop);
+HWY_EXPORT(momentum_step_loop);
+HWY_EXPORT(adam_step_loop);
+HWY_EXPORT(clamp_loop);
 HWY_EXPORT(relu_loop);
 HWY_EXPORT(relu_mask_loop);
 HWY_EXPORT(leaky_relu_mask_loop);
@@ -221,6 +257,13 @@ void descend_adam(float* out, const float* w, float* second, const float* rate, 
                   Size n) {
   HWY_DYNAMIC_DISPATCH(descend_adam_loop)(out, w, second, rate, g, factors, n);
 }
+void momentum_step(float* meta, float* first, const float* g, float rate, float momentum, Size n) {
+  HWY_DYNAMIC_DISPATCH(momentum_step_loop)(meta, first, g, rate, momentum, n);
+}
+void adam_step(float* meta, float* first, float* second, const float* g, const AdamStep& step, Size n) {
+  HWY_DYNAMIC_DISPATCH(adam_step_loop)(meta, first, second, g, step, n);
+}
+void clamp(float* out, const float* x, float limit, Size n) { HWY_DYNAMIC_DISPATCH(clamp_loop)(out, x, limit, n); }
 void relu(float* y, const float* x, Size n) { HWY_DYNAMIC_DISPATCH(relu_loop)(y, x, n); }
 void relu_mask(float* out, const float* x, const float* in, Size n) {
   HWY_DYNAMIC_DISPATCH(relu_mask_loop)(out, x, in, n);

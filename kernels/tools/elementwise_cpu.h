@@ -17,11 +17,19 @@ void add_product(float* out, float s, const float* a, const float* b, std::int64
 void descend(float* out, const float* w, const float* rate, const float* g, std::int64_t n);  // out = w - rate g
 
 struct AdamFactors {
-  float beta2, correction, eps;
+  float beta2, rest, inverse_correction, eps;  // rest = 1 - beta2, rounded once
 };
-// second = beta2 second + (1 - beta2) g^2;  out = w - rate g / (sqrt(second / correction) + eps)
+// second = beta2 second + rest g^2;  out = w - rate g / (sqrt(second * inverse_correction) + eps)
 void descend_adam(float* out, const float* w, float* second, const float* rate, const float* g, AdamFactors factors,
                   std::int64_t n);
+
+/// The end of a meta-update over one stretch of parameters; see OuterStep.
+struct AdamStep {
+  float rate, beta1, rest1, beta2, rest2, inverse_correction1, inverse_correction2, eps;
+};
+void momentum_step(float* meta, float* first, const float* g, float rate, float momentum, std::int64_t n);
+void adam_step(float* meta, float* first, float* second, const float* g, const AdamStep& step, std::int64_t n);
+void clamp(float* out, const float* x, float limit, std::int64_t n);  // out = x kept within [-limit, limit]
 
 void relu(float* y, const float* x, std::int64_t n);                          // y = x > 0 ? x : 0
 void relu_mask(float* out, const float* x, const float* in, std::int64_t n);  // out = x > 0 ? in : 0
