@@ -65,8 +65,9 @@ void CpuLane::descend(Array out, Array w, Array rate, Array g) {
     cpu::descend(out.row<float>(task), w.row<float>(task), rate.row<float>(task), g.row<float>(task), out.size);
   }
 }
-void CpuLane::descend_adam(Array out, Array w, Array second, Array rate, Array g, double beta2, double correction,
-                           double eps) {
+void CpuLane::descend_adam(Array out, Array w, Array second, Array rate, Array g, double beta2, double eps, Array count,
+                           int step) {
+  const double correction = 1 - std::pow(beta2, *count.row<double>(0) + step);
   const cpu::AdamFactors factors{static_cast<float>(beta2), static_cast<float>(1 - beta2),
                                  static_cast<float>(1 / correction), static_cast<float>(eps)};
   for (int task = 0; task < out.tasks; ++task) {

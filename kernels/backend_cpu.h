@@ -20,8 +20,8 @@ class CpuLane final : public Lane {
   void multiply(Array out, Array a, Array b) override;
   void add_product(Array out, double s, Array a, Array b) override;
   void descend(Array out, Array w, Array rate, Array g) override;
-  void descend_adam(Array out, Array w, Array second, Array rate, Array g, double beta2, double correction,
-                    double eps) override;
+  void descend_adam(Array out, Array w, Array second, Array rate, Array g, double beta2, double eps, Array count,
+                    int step) override;
   void record_to_statistics(Array out, Array record, double eps) override;
   void statistics_to_record(Array record, Array statistics, double eps) override;
 };

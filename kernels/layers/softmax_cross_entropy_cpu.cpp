@@ -15,7 +15,7 @@ class SoftmaxCrossEntropyCpu final : public LossPasses {
       : outputs_(geometry.outputs),
         first_(geometry.first_row),
         examples_(geometry.examples),
-        scale_(static_cast<float>(geometry.factor / (geometry.examples - geometry.first_row))) {}
+        scale_(geometry.factor / (geometry.examples - geometry.first_row)) {}
 
   void forward_backward(Array x, Array t, Array loss, Array hits, Array dx) const override {
     for (int task = 0; task < x.tasks; ++task) {
@@ -27,14 +27,15 @@ class SoftmaxCrossEntropyCpu final : public LossPasses {
         const auto label = static_cast<std::int64_t>(t.row<float>(task)[row]);
         const auto largest = std::max_element(z, z + outputs_) - z;
         right += largest == label ? 1 : 0;
-        double total = 0;
-        for (std::int64_t i = 0; i < outputs_; ++i) total += std::exp(z[i] - z[largest]);
+        double others = 0;  // beside the label: 1 - p is what they are, without cancellation
+        for (std::int64_t i = 0; i < outputs_; ++i) others += i == label ? 0.0f : std::exp(z[i] - z[largest]);
+        const double total = others + std::exp(z[label] - z[largest]);
         sum += std::log(total) + (static_cast<double>(z[largest]) - z[label]);
         if (dx) {
           float* out = dx.row<float>(task) + row * outputs_;
-          const float factor = scale_ / static_cast<float>(total);
+          const float factor = static_cast<float>(scale_ / total);
           for (std::int64_t i = 0; i < outputs_; ++i) out[i] = factor * std::exp(z[i] - z[largest]);
-          out[label] -= scale_;
+          out[label] = static_cast<float>(-scale_ * (others / total));
         }
       }
       *loss.row<float>(task) = static_cast<float>(sum / static_cast<double>(examples_ - first_));
@@ -49,24 +50,27 @@ class SoftmaxCrossEntropyCpu final : public LossPasses {
         const float* z = x.row<float>(task) + row * outputs_;
         const float* Rz = Rx.row<float>(task) + row * outputs_;
         float* out = Rdx.row<float>(task) + row * outputs_;
-        const float largest = *std::max_element(z, z + outputs_);
+        // Tangents relative to the largest output's: where p is nearly 1, Rz - <p, Rz> is a sum of the small others.
+        const auto largest = std::max_element(z, z + outputs_) - z;
         double total = 0;
         double dot = 0;
         for (std::int64_t i = 0; i < outputs_; ++i) {
-          out[i] = std::exp(z[i] - largest);
+          out[i] = std::exp(z[i] - z[largest]);
           total += out[i];
-          dot += static_cast<double>(out[i]) * Rz[i];
+          dot += out[i] * (static_cast<double>(Rz[i]) - Rz[largest]);
         }
-        const float mean = static_cast<float>(dot / total);
-        const float factor = scale_ / static_cast<float>(total);
-        for (std::int64_t i = 0; i < outputs_; ++i) out[i] *= factor * (Rz[i] - mean);
+        const double mean = dot / total;
+        const double factor = scale_ / total;
+        for (std::int64_t i = 0; i < outputs_; ++i) {
+          out[i] = static_cast<float>(factor * out[i] * (static_cast<double>(Rz[i]) - Rz[largest] - mean));
+        }
       }
     }
   }
 
  private:
   std::int64_t outputs_, first_, examples_;
-  float scale_;
+  double scale_;
 };
 
 }  // namespace
