@@ -20,6 +20,14 @@ namespace {
 
 constexpr unsigned most_threads = 1024, lanes = 32, most_warps = most_threads / lanes;
 
+// What the ThreadSanitizer sees: the blocks of a group are not ordered, so each has its own tags, shared memory and, as
+// far as a rotation goes, fibers; between two groups the host makes everything happen before.
+#ifdef CUMETA_EMULATOR_TSAN
+constexpr unsigned group_blocks = 64, spare_fibers = 64;
+#else
+constexpr unsigned group_blocks = 1, spare_fibers = 0;
+#endif
+
 enum class State : unsigned char { ready, at_barrier, at_collective, done };
 
 struct PendingCopy {
@@ -28,7 +36,7 @@ struct PendingCopy {
 };
 
 struct Thread {
-  Fiber fiber;
+  Fiber* fiber = nullptr;
   State state = State::done;
   uint3 index{};
   unsigned number = 0;
@@ -53,9 +61,14 @@ struct Warp {
 
 // Two tags for each kind of wait: a thread may reach the next barrier before a slow one has left this one, and a
 // single tag would then order what nothing orders.
-char start_tag, end_tag, barrier_tag[2], warp_tag[most_warps][2];
+struct Tags {
+  char barrier[2], warp[most_warps][2];
+};
+char start_tag, end_tag;
+Tags tags[group_blocks];
 
 struct Scheduler {
+  Fiber fibers[most_threads + spare_fibers];
   Thread threads[most_threads];
   Warp warps[most_warps];
   SharedMemory shared;
@@ -65,7 +78,7 @@ struct Scheduler {
   size_t shared_limit = 0;
   Fault fault;
   uint64_t random = 0;
-  unsigned count = 0, allocated = 0, live = 0, waiting = 0;
+  unsigned count = 0, allocated = 0, live = 0, waiting = 0, slot = 0;
   unsigned predicates_true = 0, barrier_true = 0, barrier_threads = 0;
   // The order of a pass: number = (multiplier * position + offset) mod span, span = count rounded up to 2^n.
   unsigned position = 0, span = 1, multiplier = 1, offset = 0;
@@ -159,7 +172,7 @@ void leave(Thread& thread, bool finished) {
   if (next == &thread) return;
   s.current = next;
   if (next) threadIdx = next->index;
-  switch_fiber(thread.fiber, next ? next->fiber : s.host, finished);
+  switch_fiber(*thread.fiber, next ? *next->fiber : s.host, finished);
 }
 
 void complete(Warp& warp, int which) {
@@ -200,10 +213,11 @@ void run_thread() {
 }
 
 void run_block() {
-  s.shared.start_block(s.launch->dynamic_shared);
+  s.shared.start_block(s.slot, s.launch->dynamic_shared);
   s.live = s.count;
   s.waiting = s.predicates_true = 0;
   const dim3 size = blockDim;
+  const unsigned pool = s.count + spare_fibers, rotation = spare_fibers ? unsigned(s.draw() % pool) : 0;
   for (unsigned i = 0; i < s.count; ++i) {
     Thread& thread = s.threads[i];
     thread.state = State::ready;
@@ -211,7 +225,8 @@ void run_block() {
     thread.number = i;
     thread.barriers = thread.warp_syncs = 0;
     thread.copy_count = thread.next_copy = thread.group = 0;
-    prepare(thread.fiber, run_thread, i);
+    thread.fiber = &s.fibers[(i + rotation) % pool];
+    prepare(*thread.fiber, run_thread, i);
   }
   for (unsigned w = 0; w * lanes < s.count; ++w) {
     const unsigned size_of_warp = s.count - w * lanes;
@@ -223,9 +238,8 @@ void run_block() {
   release(&start_tag);
   s.current = next_thread();
   threadIdx = s.current->index;
-  switch_fiber(s.host, s.current->fiber, false);
+  switch_fiber(s.host, *s.current->fiber, false);
   s.current = nullptr;
-  acquire(&end_tag);
   if (s.fault.error) return;
   size_t bytes = 0;
   if (const int array = s.shared.damaged(&bytes); array >= 0)
@@ -247,21 +261,25 @@ Fault run_grid(const Launch& launch, size_t shared_limit, unsigned long long see
   s.random = seed;
   s.count = launch.block.x * launch.block.y * launch.block.z;
   s.span = std::bit_ceil(s.count);
-  for (; s.allocated < s.count; ++s.allocated) allocate_stack(s.threads[s.allocated].fiber);
+  for (; s.allocated < s.count + spare_fibers; ++s.allocated) allocate_stack(s.fibers[s.allocated]);
   make_host_fiber(s.host);
   blockDim = launch.block;
   gridDim = launch.grid;
   const uint64_t total = uint64_t(gridDim.x) * gridDim.y * gridDim.z, span = std::bit_ceil(total);
   const uint64_t multiplier = s.draw() | 1, offset = s.draw();
+  unsigned blocks = 0;
   for (uint64_t position = 0; position < span && !s.fault.error; ++position) {
     const uint64_t number = (multiplier * position + offset) & (span - 1);
     if (number >= total) continue;
     blockIdx = {unsigned(number % gridDim.x), unsigned(number / gridDim.x % gridDim.y),
                 unsigned(number / (uint64_t(gridDim.x) * gridDim.y))};
+    s.slot = blocks++ % group_blocks;
+    if (s.slot == 0) acquire(&end_tag);
     run_block();
   }
+  acquire(&end_tag);
   if (s.fault.error)
-    for (unsigned i = 0; i < s.count; ++i) forget_history(s.threads[i].fiber);
+    for (unsigned i = 0; i < s.count; ++i) forget_history(*s.threads[i].fiber);
   return s.fault;
 }
 
@@ -271,7 +289,7 @@ void barrier(bool predicate, Site site) {
   self.state = State::at_barrier;
   s.predicates_true += predicate;
   ++s.waiting;
-  char* tag = &barrier_tag[++self.barriers & 1];
+  char* tag = &tags[s.slot].barrier[++self.barriers & 1];
   release(tag);
   leave(self, false);
   acquire(tag);
@@ -313,11 +331,11 @@ uint64_t collective(unsigned mask, Collective kind, uint64_t value, unsigned sou
 
 void release_warp() {
   Thread& self = *s.current;
-  release(&warp_tag[self.number / lanes][++self.warp_syncs & 1]);
+  release(&tags[s.slot].warp[self.number / lanes][++self.warp_syncs & 1]);
 }
 void acquire_warp() {
   Thread& self = *s.current;
-  acquire(&warp_tag[self.number / lanes][self.warp_syncs & 1]);
+  acquire(&tags[s.slot].warp[self.number / lanes][self.warp_syncs & 1]);
 }
 
 unsigned lane() { return s.current->number % lanes; }

@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <thread>
 #include <vector>
 
 #include "tests/emulator/block_scheduler.h"
@@ -63,6 +64,7 @@ struct Capture {
   cudaGraph_t graph = nullptr;
   cudaStream_t origin = nullptr;
   cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal;
+  std::thread::id thread = std::this_thread::get_id();
   bool valid = true;
   std::vector<cudaStream_t> streams;
 };

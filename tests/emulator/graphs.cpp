@@ -61,7 +61,10 @@ cudaError_t refuse_during_capture() {
   if (thread_mode == cudaStreamCaptureModeRelaxed) return cudaSuccess;
   bool refused = false;
   for (const auto& capture : device().captures) {
-    if (capture->mode == cudaStreamCaptureModeRelaxed) continue;
+    const bool ours = capture->thread == std::this_thread::get_id();
+    const bool forbids =
+        capture->mode == cudaStreamCaptureModeGlobal || (capture->mode == cudaStreamCaptureModeThreadLocal && ours);
+    if (!forbids || (!ours && thread_mode == cudaStreamCaptureModeThreadLocal)) continue;
     lose(*capture);
     refused = true;
   }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/tools/cuda_shared.cuh"
+#include "tests/emulator/sanitizer_hooks.h"
 
 namespace {
 
@@ -105,6 +106,28 @@ __global__ void uninitialised(const float* x, float* y) {
   y[threadIdx.x] = sum[threadIdx.x];
 }
 
+// Every block adds to the same cell. In the emulator the threads' additions do not interleave: a race only.
+template <Version version>
+__global__ void count(float* y) {
+  if (version == correct)
+    atomicAdd(y, 1.0f);
+  else if (threadIdx.x == 0)
+    *y += float(threads);
+}
+
+// The last block to be done adds what the others left: fence, then counter.
+template <Version version>
+__global__ void last_block(const float* x, float* y, unsigned* counter) {
+  CUMETA_SHARED(bool, last, 1);
+  y[1 + blockIdx.x] = x[blockIdx.x];
+  if (version == correct) __threadfence();
+  if (threadIdx.x == 0) *last = atomicInc(counter, gridDim.x - 1) == gridDim.x - 1;
+  __syncthreads();
+  if (!(version == correct ? *last : blockIdx.x == 0) || threadIdx.x) return;
+  y[0] = 0;
+  for (unsigned block = 0; block < gridDim.x; ++block) y[0] += y[1 + block];
+}
+
 class PlantedBug : public testing::Test {
  protected:
   void SetUp() override {
@@ -122,16 +145,19 @@ class PlantedBug : public testing::Test {
 
   float sum(int count) const { return std::accumulate(input_.begin(), input_.begin() + count, 0.0f); }
 
-  /// How many of some seeds gave y = expected without a report.
-  template <class Launch>
-  int passes(const std::vector<float>& expected, Launch launch) {
+  /// How many of some seeds gave y = expected without a report or a race.
+  template <class... P, class... A>
+  int passes(const std::vector<float>& expected, void (*kernel)(P...), unsigned blocks, unsigned block, size_t shared,
+             A... arguments) {
     int good = 0;
     for (int seed = 0; seed < seeds; ++seed) {
       emulator::set_seed(unsigned(seed));
-      launch();
+      emulator_test::races = 0;
+      cudaMemset(y_, 0, sizeof(float) * threads);
+      emulator::launch(kernel, blocks, block, shared, nullptr, arguments...);
       std::vector<float> y(expected.size());
       if (cudaMemcpy(y.data(), y_, sizeof(float) * y.size(), cudaMemcpyDeviceToHost) == cudaSuccess)
-        good += y == expected;
+        good += y == expected && !emulator_test::races;
       if (cudaPeekAtLastError() != cudaSuccess) SetUp();
     }
     return good;
@@ -142,13 +168,9 @@ class PlantedBug : public testing::Test {
   float *x_ = nullptr, *y_ = nullptr;
 };
 
-#define EXPECT_CAUGHT(kernel, expected, block, shared, ...)                                                            \
-  EXPECT_EQ(passes(expected,                                                                                           \
-                   [&] { emulator::launch_named(#kernel, kernel<correct>, 1, block, shared, nullptr, __VA_ARGS__); }), \
-            seeds);                                                                                                    \
-  EXPECT_LT(passes(expected,                                                                                           \
-                   [&] { emulator::launch_named(#kernel, kernel<wrong>, 1, block, shared, nullptr, __VA_ARGS__); }),   \
-            seeds)
+#define EXPECT_CAUGHT(kernel, expected, block, shared, ...)                           \
+  EXPECT_EQ(passes(expected, kernel<correct>, 1, block, shared, __VA_ARGS__), seeds); \
+  EXPECT_LT(passes(expected, kernel<wrong>, 1, block, shared, __VA_ARGS__), seeds)
 
 TEST_F(PlantedBug, NoBarrierBeforeReading) {
   const std::vector<float> expected(input_.rend() - threads, input_.rend());
@@ -177,6 +199,21 @@ TEST_F(PlantedBug, AsynchronousCopyIntoMemoryStillRead) {
 TEST_F(PlantedBug, SharedMemoryNotInitialised) {
   const std::vector<float> expected(input_.begin(), input_.begin() + threads);
   EXPECT_CAUGHT(uninitialised, expected, threads, threads * sizeof(float), x_, y_);
+}
+
+TEST_F(PlantedBug, NonAtomicIncrement) {
+  const std::vector<float> expected{3.0f * threads};
+  EXPECT_EQ(passes(expected, count<correct>, 3, threads, 0, y_), seeds);
+  if (CUMETA_TEST_TSAN) { EXPECT_LT(passes(expected, count<wrong>, 3, threads, 0, y_), seeds); }
+}
+
+TEST_F(PlantedBug, ReadsOtherBlocksTooEarly) {
+  unsigned* counter = nullptr;
+  ASSERT_EQ(cudaMalloc(&counter, sizeof *counter), cudaSuccess);
+  ASSERT_EQ(cudaMemset(counter, 0, sizeof *counter), cudaSuccess);
+  const std::vector<float> expected{sum(20)};
+  EXPECT_EQ(passes(expected, last_block<correct>, 20, 1, 0, x_, y_, counter), seeds);
+  EXPECT_LT(passes(expected, last_block<wrong>, 20, 1, 0, x_, y_, counter), seeds);
 }
 
 }  // namespace

@@ -15,7 +15,7 @@
 namespace emulator {
 namespace {
 constexpr size_t zone = 64, alignment = 16;
-constexpr size_t arena_bytes = 1 << 20;
+constexpr size_t arena_bytes = 512 << 10, slots = 64;
 }  // namespace
 
 void fill_with_nan(void* pointer, size_t bytes) {
@@ -34,17 +34,18 @@ __attribute__((no_sanitize("address"))) bool is_all_nan(const void* pointer, siz
   return true;
 }
 
-void SharedMemory::start_block(size_t dynamic_bytes) {
-  if (!arena_) {
+void SharedMemory::start_block(unsigned slot, size_t dynamic_bytes) {
+  if (!arenas_) {
     void* memory =
-        mmap(nullptr, arena_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        mmap(nullptr, slots * arena_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) {
       std::perror("cuda emulator: shared memory");
       std::abort();
     }
-    arena_ = static_cast<unsigned char*>(memory);
-    fill_with_nan(arena_, zone);
+    arenas_ = static_cast<unsigned char*>(memory);
   }
+  arena_ = arenas_ + slot % slots * arena_bytes;
+  fill_with_nan(arena_, zone);
 #ifdef __SANITIZE_ADDRESS__
   __asan_poison_memory_region(arena_, arena_bytes);
 #endif

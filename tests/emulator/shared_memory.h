@@ -10,7 +10,8 @@ namespace emulator {
 
 class SharedMemory {
  public:
-  void start_block(size_t dynamic_bytes);
+  /// `slot`: which of several places in memory, for blocks that are to be told apart.
+  void start_block(unsigned slot, size_t dynamic_bytes);
   /// The array of this declaration; null when there is no room left.
   void* find_or_add(const SharedSite* site, size_t bytes);
   void* dynamic() const { return dynamic_; }
@@ -26,7 +27,7 @@ class SharedMemory {
   void* add(const SharedSite* site, size_t bytes);
 
   static constexpr int most_arrays = 128;
-  unsigned char* arena_ = nullptr;
+  unsigned char *arenas_ = nullptr, *arena_ = nullptr;
   Array arrays_[most_arrays];
   int count_ = 0;
   size_t used_ = 0, static_bytes_ = 0;
