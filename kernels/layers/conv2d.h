@@ -42,7 +42,20 @@ constexpr std::int64_t scratch(const Conv2d& l, const Geometry& g, OnCpu) {
   const std::int64_t weights = std::int64_t{l.kernel} * l.kernel * g.input.channels * l.filters;
   return 2 * weights + (pads_images(l, g.input) ? 2 * images_at_once(l, g) * padded_image(l, g.input) : 0);
 }
-constexpr std::int64_t scratch(const Conv2d&, const Geometry&, OnCuda) { return 0; }
+/// On CUDA the pixels of a weight gradient are split over blocks where a task has many pixels and few tiles; the
+/// splits' sums stand in the scratch: [split][weights | bias].
+constexpr int weight_splits(int rows, int columns, std::int64_t pixels) {
+  const int height = rows <= 16 ? 16 : rows <= 32 ? 32 : 64, width = columns <= 32 ? 32 : 64;
+  const int tiles = ((rows + height - 1) / height) * ((columns + width - 1) / width);
+  const std::int64_t wanted = (64 + tiles - 1) / tiles, most = pixels / 512;
+  return static_cast<int>(most < 1 ? 1 : wanted < most ? wanted : most);
+}
+constexpr std::int64_t scratch(const Conv2d& l, const Geometry& g, OnCuda) {
+  const Shape out = output(l, g.input);
+  const int rows = l.kernel * l.kernel * g.input.channels;
+  const int splits = weight_splits(rows, l.filters, std::int64_t{g.examples} * out.height * out.width);
+  return splits > 1 ? std::int64_t{splits} * (rows + 1) * l.filters : 0;
+}
 
 std::unique_ptr<LayerPasses> bind(const Conv2d&, const Geometry&, Array scratch, ReferenceLane&);
 std::unique_ptr<LayerPasses> bind(const Conv2d&, const Geometry&, Array scratch, CpuLane&);

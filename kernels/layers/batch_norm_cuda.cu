@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+// Batch norm on CUDA: a block per task and 16 channels makes the sums and applies them, each pass one launch.
+#include <cstdint>
+
+#include "kernels/layers/batch_norm.h"
+#include "kernels/tools/channel_sums_cuda.cuh"
+#include "kernels/tools/cuda_launch.cuh"
+
+namespace cumeta {
+namespace {
+
+/// A row per task, as kernels see it; null: not there.
+struct TaskRows {
+  float* data = nullptr;
+  std::int64_t stride = 0;
+
+  TaskRows() = default;
+  explicit TaskRows(const Array& a) : data(a ? a.row<float>(0) : nullptr), stride(a.stride) {}
+  __device__ float* of(int task) const { return data ? data + task * stride : nullptr; }
+};
+
+struct BatchNormCall {
+  TaskRows x, y, r, dy, dx, dw, w, Rx, Ry, Rr, Rw, Rdy, Rdx, Rdw;
+  int channels = 0, rows = 0, counted = 0;  // rows: examples x pixels; counted: those of the statistics
+  bool scale = true, shift = true;
+  float eps = 0;
+
+  __device__ float* gamma(const TaskRows& parameters, int task) const {
+    return scale && parameters.data ? parameters.of(task) : nullptr;
+  }
+  __device__ float* beta(const TaskRows& parameters, int task) const {
+    return shift && parameters.data ? parameters.of(task) + (scale ? channels : 0) : nullptr;
+  }
+};
+
+constexpr int kMostSums = 5;
+
+template <int V>
+__global__ void __launch_bounds__(256, 2) batch_norm_forward(const __grid_constant__ BatchNormCall call) {
+  using Block = ChannelBlock<V>;
+  CUMETA_SHARED(float, shared, 8 * kMostSums * Block::channels);
+  const int task = static_cast<int>(blockIdx.x);
+  const Block b(static_cast<int>(blockIdx.y), call.channels);
+  const float* x = call.x.of(task);
+  float* record = call.r.of(task);
+  float mean[V], s[V], gamma[V], beta[V], v[V];
+  b.parameters(call.gamma(call.w, task), 1.0f, gamma);
+  b.parameters(call.beta(call.w, task), 0.0f, beta);
+  if (call.counted > 0) {
+    const float n = static_cast<float>(call.counted);
+    float first[1][V] = {}, both[2][V] = {};
+    if (b.active())
+#pragma unroll 4
+      for (int row = b.first_row; row < call.counted; row += Block::rows) {
+        b.load(x, row, v);
+#pragma unroll
+        for (int j = 0; j < V; ++j) first[0][j] += v[j];
+      }
+    b.sum(first, shared);
+#pragma unroll
+    for (int j = 0; j < V; ++j) mean[j] = first[0][j] / n;
+    // The deviations' own sum takes the rounding of the mean out again.
+    if (b.active())
+#pragma unroll 4
+      for (int row = b.first_row; row < call.counted; row += Block::rows) {
+        b.load(x, row, v);
+#pragma unroll
+        for (int j = 0; j < V; ++j) {
+          const float deviation = v[j] - mean[j];
+          both[0][j] += deviation, both[1][j] = fmaf(deviation, deviation, both[1][j]);
+        }
+      }
+    b.sum(both, shared);
+#pragma unroll
+    for (int j = 0; j < V; ++j) {
+      const float rest = both[0][j] / n;
+      const float variance = fmaxf(both[1][j] / n - rest * rest, 0.0f);
+      mean[j] += rest;
+      s[j] = 1.0f / sqrtf(variance + call.eps);
+    }
+    b.publish(record, mean);
+    b.publish(record + call.channels, s);
+  } else {
+    b.parameters(record, 0.0f, mean);
+    b.parameters(record + call.channels, 0.0f, s);
+  }
+  if (!b.active()) return;
+  float* y = call.y.of(task);
+#pragma unroll 4
+  for (int row = b.first_row; row < call.rows; row += Block::rows) {
+    b.load(x, row, v);
+#pragma unroll
+    for (int j = 0; j < V; ++j) v[j] = fmaf(gamma[j], s[j] * (v[j] - mean[j]), beta[j]);
+    b.store(y, row, v);
+  }
+}
+
+template <int V>
+__global__ void __launch_bounds__(256, 2) batch_norm_backward(const __grid_constant__ BatchNormCall call) {
+  using Block = ChannelBlock<V>;
+  CUMETA_SHARED(float, shared, 8 * kMostSums * Block::channels);
+  const int task = static_cast<int>(blockIdx.x);
+  const Block b(static_cast<int>(blockIdx.y), call.channels);
+  const float *x = call.x.of(task), *dy = call.dy.of(task), *record = call.r.of(task);
+  float mean[V], s[V], gamma[V], v[V], d[V], sums[2][V] = {};
+  b.parameters(record, 0.0f, mean);
+  b.parameters(record + call.channels, 0.0f, s);
+  b.parameters(call.gamma(call.w, task), 1.0f, gamma);
+  if (b.active())
+#pragma unroll 4
+    for (int row = b.first_row; row < call.rows; row += Block::rows) {
+      b.load(x, row, v);
+      b.load(dy, row, d);
+#pragma unroll
+      for (int j = 0; j < V; ++j) {
+        sums[0][j] += d[j];
+        sums[1][j] = fmaf(d[j], s[j] * (v[j] - mean[j]), sums[1][j]);
+      }
+    }
+  b.sum(sums, shared);
+  b.publish(call.beta(call.dw, task), sums[0]);
+  b.publish(call.gamma(call.dw, task), sums[1]);
+  float* dx = call.dx.of(task);
+  if (!dx || !b.active()) return;
+  const float n = static_cast<float>(call.counted > 0 ? call.counted : 1);
+#pragma unroll 4
+  for (int row = b.first_row; row < call.rows; row += Block::rows) {
+    b.load(x, row, v);
+    b.load(dy, row, d);
+    const float counts = row < call.counted ? 1.0f / n : 0.0f;
+#pragma unroll
+    for (int j = 0; j < V; ++j) {
+      const float xh = s[j] * (v[j] - mean[j]);
+      d[j] = s[j] * gamma[j] * (d[j] - counts * (sums[0][j] + xh * sums[1][j]));
+    }
+    b.store(dx, row, d);
+  }
+}
+
+template <int V>
+__global__ void __launch_bounds__(256, 2) batch_norm_tangent_forward(const __grid_constant__ BatchNormCall call) {
+  using Block = ChannelBlock<V>;
+  CUMETA_SHARED(float, shared, 8 * kMostSums * Block::channels);
+  const int task = static_cast<int>(blockIdx.x);
+  const Block b(static_cast<int>(blockIdx.y), call.channels);
+  const float *x = call.x.of(task), *Rx = call.Rx.of(task), *record = call.r.of(task);
+  float mean[V], s[V], gamma[V], Rgamma[V], Rbeta[V], v[V], Rv[V] = {}, sums[2][V] = {};
+  b.parameters(record, 0.0f, mean);
+  b.parameters(record + call.channels, 0.0f, s);
+  b.parameters(call.gamma(call.w, task), 1.0f, gamma);
+  b.parameters(call.gamma(call.Rw, task), 0.0f, Rgamma);
+  b.parameters(call.beta(call.Rw, task), 0.0f, Rbeta);
+  if (call.counted > 0 && Rx) {
+    const float n = static_cast<float>(call.counted);
+    if (b.active())
+#pragma unroll 4
+      for (int row = b.first_row; row < call.counted; row += Block::rows) {
+        b.load(x, row, v);
+        b.load(Rx, row, Rv);
+#pragma unroll
+        for (int j = 0; j < V; ++j) {
+          sums[0][j] += Rv[j];
+          sums[1][j] = fmaf(Rv[j], s[j] * (v[j] - mean[j]), sums[1][j]);
+        }
+      }
+    b.sum(sums, shared);
+#pragma unroll
+    for (int j = 0; j < V; ++j) sums[0][j] /= n, sums[1][j] /= n;
+  }
+  float* Rr = call.Rr.of(task);
+  b.publish(Rr, sums[0]);
+  b.publish(Rr ? Rr + call.channels : nullptr, sums[1]);
+  if (!b.active()) return;
+  float* Ry = call.Ry.of(task);
+#pragma unroll 4
+  for (int row = b.first_row; row < call.rows; row += Block::rows) {
+    b.load(x, row, v);
+    if (Rx) b.load(Rx, row, Rv);
+#pragma unroll
+    for (int j = 0; j < V; ++j) {
+      const float xh = s[j] * (v[j] - mean[j]), Rxh = s[j] * (Rv[j] - sums[0][j] - xh * sums[1][j]);
+      v[j] = fmaf(gamma[j], Rxh, fmaf(Rgamma[j], xh, Rbeta[j]));
+    }
+    b.store(Ry, row, v);
+  }
+}
+
+template <int V>
+__global__ void __launch_bounds__(256, 2) batch_norm_tangent_backward(const __grid_constant__ BatchNormCall call) {
+  using Block = ChannelBlock<V>;
+  CUMETA_SHARED(float, shared, 8 * kMostSums * Block::channels);
+  const int task = static_cast<int>(blockIdx.x);
+  const Block b(static_cast<int>(blockIdx.y), call.channels);
+  const float *x = call.x.of(task), *dy = call.dy.of(task), *Rx = call.Rx.of(task), *Rdy = call.Rdy.of(task);
+  const float *record = call.r.of(task), *Rr = call.Rr.of(task);
+  float mean[V], s[V], m1[V], m2[V], gamma[V], Rgamma[V], v[V], d[V], Rv[V] = {}, Rd[V] = {}, sums[5][V] = {};
+  b.parameters(record, 0.0f, mean);
+  b.parameters(record + call.channels, 0.0f, s);
+  b.parameters(call.counted > 0 ? Rr : nullptr, 0.0f, m1);
+  b.parameters(call.counted > 0 && Rr ? Rr + call.channels : nullptr, 0.0f, m2);
+  b.parameters(call.gamma(call.w, task), 1.0f, gamma);
+  b.parameters(call.gamma(call.Rw, task), 0.0f, Rgamma);
+  const auto load = [&](int row) {
+    b.load(x, row, v);
+    b.load(dy, row, d);
+    if (Rx) b.load(Rx, row, Rv);
+    if (Rdy) b.load(Rdy, row, Rd);
+  };
+  if (b.active())
+#pragma unroll 2
+    for (int row = b.first_row; row < call.rows; row += Block::rows) {
+      load(row);
+#pragma unroll
+      for (int j = 0; j < V; ++j) {
+        const float xh = s[j] * (v[j] - mean[j]), Rxh = s[j] * (Rv[j] - m1[j] - xh * m2[j]);
+        sums[0][j] += d[j];
+        sums[1][j] = fmaf(d[j], xh, sums[1][j]);
+        sums[2][j] += Rd[j];
+        sums[3][j] = fmaf(Rd[j], xh, sums[3][j]);
+        sums[4][j] = fmaf(d[j], Rxh, sums[4][j]);
+      }
+    }
+  b.sum(sums, shared);
+  float RdW[V];
+#pragma unroll
+  for (int j = 0; j < V; ++j) RdW[j] = sums[3][j] + sums[4][j];
+  b.publish(call.gamma(call.Rdw, task), RdW);
+  b.publish(call.beta(call.Rdw, task), sums[2]);
+  float* Rdx = call.Rdx.of(task);
+  if (!Rdx || !b.active()) return;
+  const float n = static_cast<float>(call.counted > 0 ? call.counted : 1);
+#pragma unroll 2
+  for (int row = b.first_row; row < call.rows; row += Block::rows) {
+    load(row);
+    const float counts = row < call.counted ? 1.0f / n : 0.0f;
+#pragma unroll
+    for (int j = 0; j < V; ++j) {
+      const float xh = s[j] * (v[j] - mean[j]), Rxh = s[j] * (Rv[j] - m1[j] - xh * m2[j]);
+      const float sum_u = gamma[j] * sums[0][j], sum_u_xh = gamma[j] * sums[1][j];
+      const float sum_Ru = gamma[j] * sums[2][j] + Rgamma[j] * sums[0][j];
+      const float sum_R = gamma[j] * (sums[3][j] + sums[4][j]) + Rgamma[j] * sums[1][j];  // of Ru xh + u Rxh
+      const float dx = s[j] * (gamma[j] * d[j] - counts * (sum_u + xh * sum_u_xh));
+      const float Ru = gamma[j] * Rd[j] + Rgamma[j] * d[j];
+      v[j] = s[j] * (Ru - counts * (sum_Ru + Rxh * sum_u_xh + xh * sum_R) - m2[j] * dx);
+    }
+    b.store(Rdx, row, v);
+  }
+}
+
+class BatchNormCuda final : public LayerPasses {
+ public:
+  BatchNormCuda(const BatchNorm& layer, const Geometry& g, CudaLane& lane) : lane_(lane) {
+    const int pixels = g.input.height * g.input.width;
+    call_.channels = g.input.channels, call_.rows = g.examples * pixels, call_.counted = g.statistics_rows * pixels;
+    call_.scale = layer.scale, call_.shift = layer.shift, call_.eps = static_cast<float>(layer.eps);
+  }
+
+  void forward(const Values& v) const override {
+    BatchNormCall call = values(v);
+    run("batch norm forward", batch_norm_forward<4>, batch_norm_forward<1>, v.y.tasks, call);
+  }
+  void backward(const Values& v, const Gradients& d) const override {
+    BatchNormCall call = values(v);
+    call.dy = TaskRows(d.y), call.dx = TaskRows(d.x), call.dw = TaskRows(d.w);
+    run("batch norm backward", batch_norm_backward<4>, batch_norm_backward<1>, v.y.tasks, call);
+  }
+  void tangent_forward(const Values& v, const Values& R) const override {
+    BatchNormCall call = values(v);
+    call.Rx = TaskRows(R.x), call.Ry = TaskRows(R.y), call.Rr = TaskRows(R.r), call.Rw = TaskRows(R.w);
+    run("batch norm tangent forward", batch_norm_tangent_forward<4>, batch_norm_tangent_forward<1>, v.y.tasks, call);
+  }
+  void tangent_backward(const Values& v, const Gradients& d, const Values& R, const Gradients& Rd) const override {
+    BatchNormCall call = values(v);
+    call.dy = TaskRows(d.y);
+    call.Rx = TaskRows(R.x), call.Rr = TaskRows(R.r), call.Rw = TaskRows(R.w);
+    call.Rdy = TaskRows(Rd.y), call.Rdx = TaskRows(Rd.x), call.Rdw = TaskRows(Rd.w);
+    run("batch norm tangent backward", batch_norm_tangent_backward<4>, batch_norm_tangent_backward<1>, v.y.tasks, call);
+  }
+
+ private:
+  BatchNormCall values(const Values& v) const {
+    BatchNormCall call = call_;
+    call.x = TaskRows(v.x), call.y = TaskRows(v.y), call.r = TaskRows(v.r), call.w = TaskRows(v.w);
+    return call;
+  }
+  using Kernel = void (*)(BatchNormCall);
+  void run(Op op, Kernel by_four, Kernel by_one, int tasks, const BatchNormCall& call) const {
+    bool vectors = call.channels % 4 == 0;
+    for (const TaskRows& rows : {call.x, call.y, call.dy, call.dx, call.Rx, call.Ry, call.Rdy, call.Rdx})
+      vectors = vectors && reinterpret_cast<std::uintptr_t>(rows.data) % 16 == 0 && rows.stride % 4 == 0;
+    launch(lane_, op, vectors ? by_four : by_one,
+           dim3(static_cast<unsigned>(tasks), blocks_for(call.channels, ChannelBlock<1>::channels)), dim3(256), 0,
+           call);
+  }
+
+  BatchNormCall call_;
+  CudaLane& lane_;
+};
+
+}  // namespace
+
+std::unique_ptr<LayerPasses> bind(const BatchNorm& layer, const Geometry& geometry, Array, CudaLane& lane) {
+  return std::make_unique<BatchNormCuda>(layer, geometry, lane);
+}
+
+}  // namespace cumeta

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+// The contraction of the CUDA column: a block's tile of C[m][n] = sum over k of A[k][m] B[k][n], in float32 FFMA.
+//
+// A tile is split over K inside the block: group g of the G thread groups sums the k of slice g of every chunk, then
+// the groups' sums are added in the order g = 0, 1, ... So a sum's order depends on (K, G, KG) alone. Operands come
+// through loaders, which copy chunk after chunk of KB = G x KG into shared memory behind the arithmetic.
+#pragma once
+#include "kernels/array.h"
+#include "kernels/tools/cuda_shared.cuh"
+
+namespace cumeta {
+
+/// How an operand lies in shared memory: rows of k (contiguous along m or n), or rows of m or n (contiguous along k).
+enum class Layout { along_row, along_k };
+
+/// Threads form G groups of R x C; each thread owns TM x TN numbers of its group's partial tile.
+template <int TM_, int TN_, int R_, int C_, int G_, int KG_, int stages_>
+struct Tile {
+  static constexpr int TM = TM_, TN = TN_, R = R_, C = C_, G = G_, KG = KG_, stages = stages_;
+  static constexpr int min_blocks = TM * TN < 64 ? 2 : R * C * G <= 128 ? 3 : 1;
+  static constexpr int BM = TM * R, BN = TN * C, KB = G * KG, group = R * C, threads = group * G;
+  static_assert(KG % 4 == 0 && TN % 4 == 0);
+
+  /// Rows along k are padded by four numbers: rows that a warp reads together fall into different banks.
+  CUMETA_HD static constexpr int pitch(Layout layout, int width) { return layout == Layout::along_k ? KB + 4 : width; }
+  CUMETA_HD static constexpr int words(Layout layout, int width) {
+    return layout == Layout::along_k ? width * (KB + 4) : KB * width;
+  }
+  template <Layout LA, Layout LB>
+  CUMETA_HD static constexpr int stage_words() {
+    return words(LA, BM) + words(LB, BN);
+  }
+  /// Rows per thread that one pass of the reduction over groups handles in the stages' memory.
+  template <Layout LA, Layout LB>
+  CUMETA_HD static constexpr int rows_per_pass() {
+    const int fit = stages * stage_words<LA, LB>() / (G * R * BN);
+    return fit >= TM ? TM : LA == Layout::along_row ? fit / 4 * 4 : fit;
+  }
+  template <Layout LA, Layout LB>
+  CUMETA_HD static constexpr int shared_words() {
+    static_assert(rows_per_pass<LA, LB>() > 0);
+    return stages * stage_words<LA, LB>();
+  }
+};
+
+/// Lane bits go in turn to columns and rows, so lanes that read one address of an operand sit close together.
+template <int R, int C>
+__device__ __forceinline__ void place(int u, int& row, int& column) {
+  row = 0, column = 0;
+  int r = 1, c = 1;
+#pragma unroll
+  for (int bit = 0; bit < 10; ++bit) {
+    if (r * c >= R * C) break;
+    if (c < C && (c <= r || r >= R)) {
+      column |= (u & 1) * c, c *= 2;
+    } else {
+      row |= (u & 1) * r, r *= 2;
+    }
+    u >>= 1;
+  }
+}
+
+template <class T, Layout LA, Layout LB>
+__device__ __forceinline__ void multiply_chunk(const float* stage, int group, int row, int column,
+                                               float (&sum)[T::TM][T::TN]) {
+  constexpr int pitch_a = T::pitch(LA, T::BM), pitch_b = T::pitch(LB, T::BN);
+  const float* a_tile = stage;
+  const float* b_tile = stage + T::words(LA, T::BM);
+#pragma unroll
+  for (int q = 0; q < T::KG; q += 4) {
+    const int k0 = group * T::KG + q;
+    float b[4][T::TN];
+    if constexpr (LB == Layout::along_row) {
+#pragma unroll
+      for (int k = 0; k < 4; ++k)
+#pragma unroll
+        for (int j = 0; j < T::TN; j += 4) {
+          const float4 v = *reinterpret_cast<const float4*>(b_tile + (k0 + k) * pitch_b + 4 * column + T::C * j);
+          b[k][j] = v.x, b[k][j + 1] = v.y, b[k][j + 2] = v.z, b[k][j + 3] = v.w;
+        }
+    } else {
+#pragma unroll
+      for (int j = 0; j < T::TN; ++j) {
+        const float4 v = *reinterpret_cast<const float4*>(b_tile + (column + T::C * j) * pitch_b + k0);
+        b[0][j] = v.x, b[1][j] = v.y, b[2][j] = v.z, b[3][j] = v.w;
+      }
+    }
+    if constexpr (LA == Layout::along_k) {
+#pragma unroll
+      for (int i = 0; i < T::TM; ++i) {
+        const float4 v = *reinterpret_cast<const float4*>(a_tile + (row + T::R * i) * pitch_a + k0);
+        const float a[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+        for (int k = 0; k < 4; ++k)
+#pragma unroll
+          for (int j = 0; j < T::TN; ++j) sum[i][j] = fmaf(a[k], b[k][j], sum[i][j]);
+      }
+    } else {
+      static_assert(T::TM % 4 == 0 || LA == Layout::along_k);
+#pragma unroll
+      for (int k = 0; k < 4; ++k)
+#pragma unroll
+        for (int i = 0; i < T::TM; i += 4) {
+          const float4 v = *reinterpret_cast<const float4*>(a_tile + (k0 + k) * pitch_a + 4 * row + T::R * i);
+          const float a[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+          for (int h = 0; h < 4; ++h)
+#pragma unroll
+            for (int j = 0; j < T::TN; ++j) sum[i + h][j] = fmaf(a[h], b[k][j], sum[i + h][j]);
+        }
+    }
+  }
+}
+
+/// Runs the loop over `chunks` chunks and hands the finished tile to `store(m, n, float4 of n .. n + 3)`, once for each
+/// m < BM and each n < BN that is a multiple of 4. Thread t always gets the columns of n / 4 = t mod (BN / 4).
+template <class T, Layout LA, Layout LB, class LoadA, class LoadB, class Store>
+__device__ __forceinline__ void contract(float* shared, int chunks, const LoadA& load_a, const LoadB& load_b,
+                                         Store&& store) {
+  constexpr int stage_words = T::template stage_words<LA, LB>();
+  const int thread = static_cast<int>(threadIdx.x);
+  const int group = thread / T::group;
+  int row, column;
+  place<T::R, T::C>(thread % T::group, row, column);
+
+  float sum[T::TM][T::TN];
+#pragma unroll
+  for (int i = 0; i < T::TM; ++i)
+#pragma unroll
+    for (int j = 0; j < T::TN; ++j) sum[i][j] = 0.0f;
+
+  const auto load = [&](int chunk, int slot) {
+    float* stage = shared + slot * stage_words;
+    load_a(stage, chunk);
+    load_b(stage + T::words(LA, T::BM), chunk);
+  };
+  if constexpr (T::stages == 1) {
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      __syncthreads();
+      load(chunk, 0);
+      copy_async_commit();
+      copy_async_wait<0>();
+      __syncthreads();
+      multiply_chunk<T, LA, LB>(shared, group, row, column, sum);
+    }
+  } else {
+#pragma unroll
+    for (int s = 0; s < T::stages - 1; ++s) {
+      if (s < chunks) load(s, s);
+      copy_async_commit();
+    }
+    int slot = 0, ahead = T::stages - 1;
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      copy_async_wait<T::stages - 2>();
+      __syncthreads();
+      if (chunk + T::stages - 1 < chunks) load(chunk + T::stages - 1, ahead);
+      copy_async_commit();
+      multiply_chunk<T, LA, LB>(shared + slot * stage_words, group, row, column, sum);
+      slot = slot + 1 == T::stages ? 0 : slot + 1;
+      ahead = ahead + 1 == T::stages ? 0 : ahead + 1;
+    }
+    copy_async_wait<0>();
+  }
+
+  // The groups' partial tiles meet in shared memory, a few rows of every thread at a time.
+  constexpr int rows = T::template rows_per_pass<LA, LB>();
+  constexpr int plane = rows * T::R * T::BN;
+#pragma unroll
+  for (int first = 0; first < T::TM; first += rows) {
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < T::TM; ++i) {
+      if (i < first || i >= first + rows) continue;
+      const int place_m =
+          LA == Layout::along_k ? row + T::R * (i - first) : 4 * row + T::R * ((i - first) / 4 * 4) + (i - first) % 4;
+      float* line = shared + group * plane + place_m * T::BN;
+      if constexpr (LB == Layout::along_row) {
+#pragma unroll
+        for (int j = 0; j < T::TN; j += 4)
+          *reinterpret_cast<float4*>(line + 4 * column + T::C * j) =
+              make_float4(sum[i][j], sum[i][j + 1], sum[i][j + 2], sum[i][j + 3]);
+      } else {
+#pragma unroll
+        for (int j = 0; j < T::TN; ++j) line[column + T::C * j] = sum[i][j];
+      }
+    }
+    __syncthreads();
+    constexpr int vectors = T::BN / 4;
+    static_assert(T::threads % vectors == 0);
+    const int here = first + rows <= T::TM ? rows * T::R : (T::TM - first) * T::R;
+    for (int v = thread; v < here * vectors; v += T::threads) {
+      const int m = v / vectors, n = v % vectors * 4;
+      float4 total = *reinterpret_cast<const float4*>(shared + m * T::BN + n);
+#pragma unroll
+      for (int g = 1; g < T::G; ++g) {
+        const float4 part = *reinterpret_cast<const float4*>(shared + g * plane + m * T::BN + n);
+        total.x += part.x, total.y += part.y, total.z += part.z, total.w += part.w;
+      }
+      store(first * T::R + m, n, total);
+    }
+  }
+}
+
+}  // namespace cumeta

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+// Kernels of the convolution: a gather (forward, backward-data), backward-weights, both in one launch, and the sums
+// that finish them. Grid: x = task, y = the work of one task, longest first.
+#pragma once
+#include "kernels/tools/convolution_operands_cuda.cuh"
+
+namespace cumeta {
+
+using TileM64N64 = Tile<8, 8, 8, 8, 4, 8, 2>;
+using TileM128N32 = Tile<8, 8, 16, 4, 4, 8, 2>;
+using TileM20N64 = Tile<5, 8, 4, 8, 8, 4, 3>;
+using TileM20N32 = Tile<5, 4, 4, 8, 8, 8, 3>;
+using TileM128N64Short = Tile<8, 8, 16, 8, 2, 8, 1>;
+using TileM64N32 = Tile<8, 4, 8, 8, 4, 8, 2>;
+using TileM32N32 = Tile<4, 4, 8, 8, 4, 8, 2>;
+using TileM16N64 = Tile<4, 4, 4, 16, 4, 8, 2>;
+
+struct GatherCall {
+  OperandPairs pairs;
+  GatherShape shape;
+  float* out = nullptr;
+  const float* bias = nullptr;
+  std::int64_t out_stride = 0, bias_stride = 0;
+  int column_tiles = 1;
+  bool vector_out = false;
+};
+
+struct WeightCall {
+  OperandPairs pairs;
+  WeightShape shape;
+  float* out = nullptr;  ///< dW, or with splits the partial sums [split][rows x columns | columns]
+  std::int64_t out_stride = 0;
+  const float* bias_source = nullptr;  ///< [pixels][columns], summed over pixels into `bias`
+  float* bias = nullptr;
+  std::int64_t bias_source_stride = 0, bias_stride = 0;
+  int row_tiles = 0, column_tiles = 1, bias_blocks = 0;
+  bool vector_out = false;
+};
+
+__device__ __forceinline__ void store_columns(float* out, int n, int columns, bool vector_out, float4 v) {
+  if (vector_out) {
+    if (n < columns) *reinterpret_cast<float4*>(out + n) = v;
+  } else {
+    const float values[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+    for (int j = 0; j < 4; ++j)
+      if (n + j < columns) out[n + j] = values[j];
+  }
+}
+
+template <class T, int VA, int VB, bool transposed>
+__device__ __forceinline__ void gather_block(const GatherCall& call, int task, int work, float* shared) {
+  constexpr Layout LB = transposed ? Layout::along_k : Layout::along_row;
+  const GatherShape& shape = call.shape;
+  const int row_tile = work / call.column_tiles, column_tile = work % call.column_tiles;
+  int index = 0;
+  while (index + 1 < shape.class_count && row_tile >= shape.classes[index + 1].first_tile) ++index;
+  const GatherClass& grid = shape.classes[index];
+  const int tile = row_tile - grid.first_tile, length = grid.taps * static_cast<int>(shape.depth.divisor);
+  const int chunks = (length + T::KB - 1) / T::KB;
+  const TaskPairs pairs(call.pairs, task, chunks);
+  float* out = call.out + task * call.out_stride;
+  const float* bias = call.bias ? call.bias + task * call.bias_stride : nullptr;
+
+  const auto store = [&](int local, int n_local, float4 v) {
+    const int m = tile * T::BM + local, n = column_tile * T::BN + n_local;
+    if (m >= grid.rows) return;
+    if (bias) {
+      if (n < shape.columns) v.x += bias[n];
+      if (n + 1 < shape.columns) v.y += bias[n + 1];
+      if (n + 2 < shape.columns) v.z += bias[n + 2];
+      if (n + 3 < shape.columns) v.w += bias[n + 3];
+    }
+    int pixel = m;
+    if constexpr (transposed) {
+      const int example = grid.image.quotient(m), rest = m - example * static_cast<int>(grid.image.divisor);
+      const int j = grid.line.quotient(rest), i = rest - j * static_cast<int>(grid.line.divisor);
+      pixel = (example * shape.out_height + grid.out_y0 + shape.out_step * j) * shape.out_width + grid.out_x0 +
+              shape.out_step * i;
+    }
+    store_columns(out + static_cast<std::int64_t>(pixel) * shape.columns, n, shape.columns, call.vector_out, v);
+  };
+  const GatherLoader<T, VA> a(pairs, shape, grid, tile);
+  if constexpr (transposed) {
+    const TransposedWeightLoader<T, VB> b(pairs, shape, grid, column_tile);
+    contract<T, Layout::along_k, LB>(shared, chunks * call.pairs.count, a, b, store);
+  } else {
+    const MatrixLoader<T, VB> b(pairs, shape.columns, length, 0, column_tile);
+    contract<T, Layout::along_k, LB>(shared, chunks * call.pairs.count, a, b, store);
+  }
+}
+
+template <class T, int VA, int VB>
+__device__ __forceinline__ void weight_block(const WeightCall& call, int task, int work, float* shared) {
+  const WeightShape& shape = call.shape;
+  const int column_tile = work % call.column_tiles, rest = work / call.column_tiles;
+  const int row_tile = rest % call.row_tiles, split = rest / call.row_tiles;
+  const int all_chunks = (shape.pixels + T::KB - 1) / T::KB, first_chunk = split * shape.chunks_per_split;
+  const int chunks = min(shape.chunks_per_split, all_chunks - first_chunk);
+  const TaskPairs pairs(call.pairs, task, chunks);
+  float* out = call.out + task * call.out_stride +
+               static_cast<std::int64_t>(split) * (shape.rows + 1) * shape.columns * (shape.splits > 1);
+  const auto store = [&](int local, int n, float4 v) {
+    const int m = row_tile * T::BM + local;
+    if (m < shape.rows)
+      store_columns(out + static_cast<std::int64_t>(m) * shape.columns, column_tile * T::BN + n, shape.columns,
+                    call.vector_out, v);
+  };
+  const PixelLoader<T, VA> a(pairs, shape, first_chunk, row_tile);
+  const MatrixLoader<T, VB> b(pairs, shape.columns, shape.pixels, first_chunk, column_tile);
+  contract<T, Layout::along_row, Layout::along_row>(shared, chunks * call.pairs.count, a, b, store);
+}
+
+/// Sums 32 columns of `bias_source` over the pixels of one split: thread (r, c) takes every (threads / 32)-th pixel.
+template <int threads>
+__device__ __forceinline__ void bias_block(const WeightCall& call, int task, int work, float* shared) {
+  const WeightShape& shape = call.shape;
+  const int groups = (shape.columns + 31) / 32, split = work / groups;
+  const int c = work % groups * 32 + static_cast<int>(threadIdx.x) % 32, r = static_cast<int>(threadIdx.x) / 32;
+  const int first = split * shape.chunks_per_split * kWeightChunk;
+  const int end = min(shape.pixels, first + shape.chunks_per_split * kWeightChunk);
+  const float* source = call.bias_source + task * call.bias_source_stride;
+  float sum = 0.0f;
+  if (c < shape.columns) {
+#pragma unroll 4
+    for (int p = first + r; p < end; p += threads / 32) sum += source[static_cast<std::int64_t>(p) * shape.columns + c];
+  }
+  shared[threadIdx.x] = sum;
+  __syncthreads();
+  if (r == 0 && c < shape.columns) {
+#pragma unroll
+    for (int other = 1; other < threads / 32; ++other) sum += shared[other * 32 + threadIdx.x];
+    call.bias[task * call.bias_stride +
+              (shape.splits > 1 ? static_cast<std::int64_t>(split) * (shape.rows + 1) * shape.columns : 0) + c] = sum;
+  }
+}
+
+template <class T, int VA, int VB, bool transposed>
+__global__ void __launch_bounds__(T::threads, T::min_blocks) gather_kernel(const __grid_constant__ GatherCall call) {
+  constexpr Layout LB = transposed ? Layout::along_k : Layout::along_row;
+  constexpr int words = T::template shared_words<Layout::along_k, LB>();
+  CUMETA_SHARED(float4, shared, words / 4);
+  gather_block<T, VA, VB, transposed>(call, static_cast<int>(blockIdx.x), static_cast<int>(blockIdx.y),
+                                      reinterpret_cast<float*>(shared));
+}
+
+template <class T, int VA, int VB>
+__global__ void __launch_bounds__(T::threads, T::min_blocks) weight_kernel(const __grid_constant__ WeightCall call) {
+  constexpr int words = T::template shared_words<Layout::along_row, Layout::along_row>();
+  CUMETA_SHARED(float4, shared, words / 4);
+  const int task = static_cast<int>(blockIdx.x), work = static_cast<int>(blockIdx.y);
+  const int blocks = call.row_tiles * call.column_tiles * call.shape.splits;
+  if (work < blocks) {
+    weight_block<T, VA, VB>(call, task, work, reinterpret_cast<float*>(shared));
+  } else {
+    bias_block<T::threads>(call, task, work - blocks, reinterpret_cast<float*>(shared));
+  }
+}
+
+/// Backward-data and backward-weights side by side.
+template <class D, class W>
+__global__ void __launch_bounds__(D::threads, D::min_blocks < W::min_blocks ? D::min_blocks : W::min_blocks)
+    backward_kernel(const __grid_constant__ GatherCall data, const __grid_constant__ WeightCall weights) {
+  static_assert(D::threads == W::threads);
+  constexpr int data_words = D::template shared_words<Layout::along_k, Layout::along_k>();
+  constexpr int weight_words = W::template shared_words<Layout::along_row, Layout::along_row>();
+  CUMETA_SHARED(float4, storage, (data_words > weight_words ? data_words : weight_words) / 4);
+  float* shared = reinterpret_cast<float*>(storage);
+  const int task = static_cast<int>(blockIdx.x), work = static_cast<int>(blockIdx.y);
+  const int weight_blocks = weights.row_tiles * weights.column_tiles * weights.shape.splits;
+  const int data_blocks = data.shape.tiles * data.column_tiles;
+  // The class with most taps first, then the weights, then the shorter classes.
+  const int long_blocks =
+      (data.shape.class_count > 1 ? data.shape.classes[1].first_tile : data.shape.tiles) * data.column_tiles;
+  if (work >= long_blocks && work < long_blocks + weight_blocks) {
+    weight_block<W, 4, 4>(weights, task, work - long_blocks, shared);
+  } else if (work < data_blocks + weight_blocks) {
+    gather_block<D, 4, 4, true>(data, task, work < long_blocks ? work : work - weight_blocks, shared);
+  } else {
+    bias_block<W::threads>(weights, task, work - weight_blocks - data_blocks, shared);
+  }
+}
+
+/// out[i] = sum over splits of part[split][i], in their order; the last `columns` numbers are the bias's.
+__global__ void __launch_bounds__(256, 4)
+    add_splits_kernel(const float* part, std::int64_t part_stride, int splits, int weights, int columns, float* out,
+                      std::int64_t out_stride, float* bias, std::int64_t bias_stride) {
+  const int task = static_cast<int>(blockIdx.x), i = static_cast<int>(blockIdx.y * blockDim.x + threadIdx.x);
+  if (i >= weights + (bias ? columns : 0)) return;
+  const float* row = part + task * part_stride + i;
+  float sum = row[0];
+  for (int s = 1; s < splits; ++s) sum += row[static_cast<std::int64_t>(s) * (weights + columns)];
+  if (i < weights) {
+    out[task * out_stride + i] = sum;
+  } else {
+    bias[task * bias_stride + i - weights] = sum;
+  }
+}
+
+}  // namespace cumeta

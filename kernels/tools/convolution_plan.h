@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// Pure host sums behind a convolution's contractions: sizes, the classes of backward-data, tiles and splits.
+//
+//   forward           C[m = pixel of z][n = filter]    K = taps x channels
+//   backward-data     C[m = pixel of x][n = channel]   K = taps x filters, taps of m's class only
+//   backward-weights  C[m = tap, channel][n = filter]  K = pixels of z
+//
+// With stride s, pixel i of x meets only the taps q with q = i + padding (mod s): s^2 classes of pixels, each a
+// contraction without wasted taps.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "cumeta/layers.h"
+#include "kernels/layers/conv2d.h"
+#include "kernels/tools/fast_divisor.h"
+
+namespace cumeta {
+
+/// One gather: rows m = (example, j, i) over a grid, taps (v, u), numbers c of a source pixel. The pixel read is
+/// (step j + y0 + direction v, step i + x0 + direction u); outside the source it counts as zero.
+struct GatherClass {
+  int rows = 0, first_tile = 0;
+  FastDivisor image, line;  // rows of one example, of one line of the grid
+  int y0 = 0, x0 = 0;       // source
+  int taps = 0;             // taps_y x taps_x
+  FastDivisor taps_x;
+  int tap_y0 = 0, tap_x0 = 0;  // the weight's tap is (tap_y0 + tap_step v, tap_x0 + tap_step u)
+  int out_y0 = 0, out_x0 = 0;  // the pixel written is (out_y0 + out_step j, out_x0 + out_step i)
+};
+constexpr int kGatherClasses = 4;
+
+struct GatherShape {
+  GatherClass classes[kGatherClasses];
+  int class_count = 0, tiles = 0;  // tiles along m, of all classes
+  int step = 1, direction = 1, tap_step = 1, out_step = 1, kernel = 1;
+  int source_height = 0, source_width = 0;
+  FastDivisor depth;  // numbers per source pixel
+  int out_height = 0, out_width = 0, columns = 0;
+};
+
+struct WeightShape {
+  int rows = 0, columns = 0, pixels = 0;  // M, N, K
+  FastDivisor image, line;                // pixels of z per example, per line
+  FastDivisor channels, kernel;
+  int stride = 1, padding = 0, height = 0, width = 0;
+  int splits = 1, chunks_per_split = 0;
+};
+
+/// Names of the tiles that the kernels are compiled for (kernels/layers/conv2d_cuda.cu).
+enum class GatherTile { m64n64, m128n32, m20n64, m20n32, m128n64_short };
+enum class WeightTile { m64n64, m64n32, m32n32, m16n64 };
+
+constexpr int rows_of(GatherTile t) {
+  return t == GatherTile::m64n64 ? 64 : t == GatherTile::m128n32 || t == GatherTile::m128n64_short ? 128 : 20;
+}
+constexpr int columns_of(GatherTile t) { return t == GatherTile::m128n32 || t == GatherTile::m20n32 ? 32 : 64; }
+constexpr int rows_of(WeightTile t) { return t == WeightTile::m32n32 ? 32 : t == WeightTile::m16n64 ? 16 : 64; }
+constexpr int columns_of(WeightTile t) { return t == WeightTile::m64n32 || t == WeightTile::m32n32 ? 32 : 64; }
+constexpr int kWeightChunk = 32;
+
+constexpr int tiles_of(std::int64_t size, int tile) { return static_cast<int>((size + tile - 1) / tile); }
+
+/// The numbers that one copy moves: `full` 4 of both operands, `half` 1 of the gathered and 4 of the other, `none` 1.
+enum class Vectors { full, half, none };
+
+/// The tile of a gather with `length` numbers along k, from one task's sizes alone (a meta-batch of a few dozen tasks
+/// on a large GPU in mind): its group count orders the sums, so it must not follow the number of tasks.
+inline GatherTile choose_gather_tile(std::int64_t rows, int columns, int length, Vectors vectors) {
+  if (vectors == Vectors::none) return GatherTile::m64n64;
+  if (vectors == Vectors::half)
+    return columns <= 32 ? GatherTile::m128n32 : length <= 12 ? GatherTile::m128n64_short : GatherTile::m64n64;
+  if (rows <= 24) return GatherTile::m20n32;
+  if (rows <= 160) return GatherTile::m20n64;
+  return columns <= 32 ? GatherTile::m128n32 : GatherTile::m64n64;
+}
+inline WeightTile choose_weight_tile(int rows, int columns, Vectors vectors) {
+  if (vectors == Vectors::none) return WeightTile::m64n64;
+  if (vectors == Vectors::half)
+    return rows <= 16 ? WeightTile::m16n64 : rows <= 32 && columns <= 32 ? WeightTile::m32n32 : WeightTile::m64n64;
+  return columns > 32 ? WeightTile::m64n64 : WeightTile::m64n32;
+}
+inline GatherShape forward_shape(const Conv2d& l, const Geometry& g, GatherTile tile) {
+  const Shape in = g.input, out = output(l, in);
+  GatherShape s;
+  s.class_count = 1, s.step = l.stride, s.kernel = l.kernel;
+  s.source_height = in.height, s.source_width = in.width, s.depth = FastDivisor(in.channels);
+  s.out_height = out.height, s.out_width = out.width, s.columns = l.filters;
+  GatherClass& c = s.classes[0];
+  c.rows = g.examples * out.height * out.width;
+  c.image = FastDivisor(out.height * out.width), c.line = FastDivisor(out.width);
+  c.y0 = c.x0 = -l.padding, c.taps = l.kernel * l.kernel, c.taps_x = FastDivisor(l.kernel);
+  s.tiles = tiles_of(c.rows, rows_of(tile));
+  return s;
+}
+
+/// The classes of backward-data, most taps first, in batches of kGatherClasses.
+inline std::vector<GatherShape> backward_data_shapes(const Conv2d& l, const Geometry& g, GatherTile tile) {
+  const Shape in = g.input, out = output(l, in);
+  std::vector<GatherShape> shapes;
+  const auto start = [&] {
+    GatherShape s;
+    s.step = 1, s.direction = -1, s.tap_step = l.stride, s.out_step = l.stride, s.kernel = l.kernel;
+    s.source_height = out.height, s.source_width = out.width, s.depth = FastDivisor(l.filters);
+    s.out_height = in.height, s.out_width = in.width, s.columns = in.channels;
+    return s;
+  };
+  for (int remainder = 0; remainder < l.stride * l.stride; ++remainder) {
+    const int ry = remainder / l.stride, rx = remainder % l.stride;
+    // First pixel with (pixel + padding) mod stride = remainder, and its distance in strides.
+    const auto first = [&](int r) { return ((r - l.padding) % l.stride + l.stride) % l.stride; };
+    const int y = first(ry), x = first(rx);
+    if (y >= in.height || x >= in.width) continue;
+    const auto taps = [&](int r) { return r < l.kernel ? (l.kernel - 1 - r) / l.stride + 1 : 0; };
+    if (shapes.empty() || shapes.back().class_count == kGatherClasses) shapes.push_back(start());
+    GatherShape& s = shapes.back();
+    GatherClass& c = s.classes[s.class_count++];
+    const int lines = (in.height - 1 - y) / l.stride + 1, width = (in.width - 1 - x) / l.stride + 1;
+    c.rows = g.examples * lines * width, c.first_tile = s.tiles;
+    c.image = FastDivisor(lines * width), c.line = FastDivisor(width);
+    c.y0 = (y + l.padding - ry) / l.stride, c.x0 = (x + l.padding - rx) / l.stride;
+    c.taps = taps(ry) * taps(rx), c.taps_x = FastDivisor(taps(rx));
+    c.tap_y0 = ry, c.tap_x0 = rx, c.out_y0 = y, c.out_x0 = x;
+    s.tiles += tiles_of(c.rows, rows_of(tile));
+  }
+  return shapes;
+}
+
+inline WeightShape weight_shape(const Conv2d& l, const Geometry& g) {
+  const Shape in = g.input, out = output(l, in);
+  WeightShape s;
+  s.rows = l.kernel * l.kernel * in.channels, s.columns = l.filters, s.pixels = g.examples * out.height * out.width;
+  s.image = FastDivisor(out.height * out.width), s.line = FastDivisor(out.width);
+  s.channels = FastDivisor(in.channels), s.kernel = FastDivisor(l.kernel);
+  s.stride = l.stride, s.padding = l.padding, s.height = in.height, s.width = in.width;
+  const int chunks = tiles_of(s.pixels, kWeightChunk);
+  s.splits = weight_splits(s.rows, s.columns, s.pixels);
+  s.chunks_per_split = tiles_of(chunks, s.splits);
+  s.splits = std::max(1, tiles_of(chunks, std::max(1, s.chunks_per_split)));
+  return s;
+}
+
+}  // namespace cumeta
