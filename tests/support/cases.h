@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one list of cases, layer x geometry and loss x geometry: what correctness, gradients, devices and benches run
+// over.
+#pragma once
+#include <iosfwd>
+#include <string>
+#include <vector>
+
+#include "kernels/layer.h"
+#include "kernels/stage.h"
+
+namespace cumeta::testing {
+
+/// What is drawn for the arrays of a case: numbers that stay clear of zero, so that no finite difference crosses a
+/// kink, or small integers, on which contractions are exact in every number type and max-pool has ties.
+enum class Fill { random, integers };
+
+struct LayerCase {
+  std::string name;
+  Stage stage;
+  Geometry geometry;
+  int tasks = 3;
+  bool shared_w = false;  ///< all tasks at one w (stride 0), as in the first inner step
+  bool no_Rw = false;     ///< the direction is zero in this layer
+  bool no_Rx = false;     ///< the first layer
+  bool no_dx = false;     ///< nobody below wants a gradient
+  bool no_dw = false;     ///< nothing to adapt
+  bool features = false;  ///< a head on features: Rdx is wanted, dx is not on the tape
+  Fill fill = Fill::random;
+};
+
+struct LossCase {
+  std::string name;
+  Loss loss;
+  LossGeometry geometry;
+  int tasks = 3;
+  bool no_hits = false, no_dx = false;
+  double spread = 2.0;  ///< x is drawn from [-spread, spread]
+};
+
+/// The small and odd sizes, and those of the published models.
+std::vector<LayerCase> layer_cases();
+/// Linear and convolution on small integers.
+std::vector<LayerCase> exact_cases();
+std::vector<LossCase> loss_cases();
+
+/// The kinds of the list, and the cases of one: a test takes a kind and loops. CUMETA_CASE=text keeps only the cases
+/// whose name contains it; a failure names its case.
+std::vector<std::string> layer_kinds();
+template <class Case>
+std::vector<Case> of_kind(const std::vector<Case>& cases, const std::string& kind);
+
+std::ostream& operator<<(std::ostream& out, const LayerCase& c);
+std::ostream& operator<<(std::ostream& out, const LossCase& c);
+
+/// Multiply-adds of one forward pass over all tasks, 0 where there is no contraction.
+std::int64_t multiply_adds(const LayerCase& c);
+
+}  // namespace cumeta::testing

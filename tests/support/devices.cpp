@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/support/devices.h"
+
+#include <cstdlib>
+#include <map>
+#include <ostream>
+#include <string_view>
+
+#include "cumeta/error.h"
+#include "kernels/all_layers.h"
+
+namespace cumeta {
+// A device whose column is not part of this build is null here, and its tests are skipped.
+[[gnu::weak]] std::unique_ptr<Backend> open_cpu(int threads, bool pin);
+[[gnu::weak]] std::unique_ptr<Backend> open_cuda(const CudaOptions& options);
+}  // namespace cumeta
+
+namespace cumeta::testing {
+namespace {
+
+std::unique_ptr<Backend> open_new(TestDevice device) {
+  switch (device) {
+    case TestDevice::reference:
+      return open_reference();
+    case TestDevice::cpu:
+      if (!open_cpu) throw DeviceUnavailable("cpu: its column is not part of this build");
+      return open_cpu(2, false);
+    case TestDevice::cuda:
+      if (!open_cuda) throw DeviceUnavailable("cuda: its column is not part of this build");
+      return open_cuda({});
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+std::string name(TestDevice device) {
+  switch (device) {
+    case TestDevice::reference:
+      return "reference";
+    case TestDevice::cpu:
+      return "cpu";
+    case TestDevice::cuda:
+      return "cuda";
+  }
+  return {};
+}
+std::ostream& operator<<(std::ostream& out, TestDevice device) { return out << name(device); }
+
+std::vector<TestDevice> judged_devices() { return {TestDevice::cpu, TestDevice::cuda}; }
+
+Backend* open(TestDevice device, std::string& why) {
+  struct Opened {
+    std::unique_ptr<Backend> backend;
+    std::string why;
+  };
+  static std::map<TestDevice, Opened> opened;
+  const auto [entry, first] = opened.try_emplace(device);
+  if (first) {
+    try {
+      entry->second.backend = open_new(device);
+    } catch (const DeviceUnavailable& absent) {
+      const char* required = std::getenv("CUMETA_REQUIRE_CUDA");
+      if (device == TestDevice::cuda && required && std::string_view(required) == "1") {
+        opened.erase(entry);
+        throw;
+      }
+      entry->second.why = absent.what();
+    }
+  }
+  why = entry->second.why;
+  return entry->second.backend.get();
+}
+
+std::int64_t scratch_numbers(const Stage& stage, const Geometry& geometry, TestDevice device) {
+  return std::visit(
+      [&](const auto& l) -> std::int64_t {
+        switch (device) {
+          case TestDevice::reference:
+            return scratch(l, geometry, OnReference{});
+          case TestDevice::cpu:
+            return scratch(l, geometry, OnCpu{});
+          case TestDevice::cuda:
+            return scratch(l, geometry, OnCuda{});
+        }
+        return 0;
+      },
+      stage);
+}
+
+}  // namespace cumeta::testing
