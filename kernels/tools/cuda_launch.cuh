@@ -9,17 +9,7 @@
 
 #include "kernels/backend_cuda.h"
 #include "kernels/tools/cuda_check.h"
-
-#ifdef CUMETA_CUDA_EMULATED
-#include "tests/emulator/cuda_emulator.h"
-#else
-/// `type name[count]` in the block's shared memory.
-#define CUMETA_SHARED(type, name, count) __shared__ type name[count]
-/// The block's dynamic shared memory as `type* name`, 16-byte aligned.
-#define CUMETA_DYNAMIC_SHARED(type, name)                                \
-  extern __shared__ __align__(16) unsigned char cumeta_dynamic_shared[]; \
-  type* const name = reinterpret_cast<type*>(cumeta_dynamic_shared)
-#endif
+#include "kernels/tools/cuda_shared.cuh"
 
 namespace cumeta {
 

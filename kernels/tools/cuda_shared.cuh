@@ -2,7 +2,7 @@
 // Shared memory and copies into it: CUMETA_SHARED(type, name, count) is an array, CUMETA_DYNAMIC_SHARED(type, name) a
 // pointer, copy_async fills them behind the kernel's back (cp.async on sm_80 and later, a plain copy before).
 #pragma once
-#include <cstddef>
+#include <cuda_runtime.h>
 
 #ifndef CUMETA_CUDA_EMULATED
 #define CUMETA_SHARED(type, name, count) __shared__ __align__(16) type name[count]

@@ -372,6 +372,8 @@ const AsyncCopy* next_async_copy(int pending) {
   return nullptr;
 }
 
+void pause() { leave(*s.current, false); }
+
 void trap(const char* what) {
   fail(cudaErrorLaunchFailure, s.current, "%s", what);
   stop(*s.current);

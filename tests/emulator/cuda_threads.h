@@ -43,6 +43,8 @@ void push_async_copy(const AsyncCopy& copy);
 void commit_async_copies();
 /// The oldest copy of any group but the `pending` latest, or null.
 const AsyncCopy* next_async_copy(int pending);
+/// Lets other threads of the block run: a thread that polls memory must call __nanosleep.
+void pause();
 [[noreturn]] void trap(const char* what);
 
 /// The destination is undefined from here to cp_async_wait, so it is filled with NaN here and written there: both a
@@ -188,6 +190,7 @@ T atomicCAS(T* address, std::type_identity_t<T> expected, std::type_identity_t<T
 inline unsigned atomicInc(unsigned* address, unsigned limit) {
   return emulator_atomic_update(address, [=](unsigned old) { return old >= limit ? 0u : old + 1; });
 }
+inline void __nanosleep(unsigned) { emulator::pause(); }
 inline void __threadfence_block() {}
 inline void __threadfence() {}
 inline void __threadfence_system() {}

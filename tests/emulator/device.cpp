@@ -28,7 +28,8 @@ bool fits(const Launch& launch) {
 cudaError_t run_launch(const Launch& launch) {
   Device& d = device();
   const uint64_t order = (d.seed + 1) * 0x9e3779b97f4a7c15u + ++d.launches;
-  const Fault fault = run_grid(launch, shared_limit(launch.kernel), order);
+  const size_t limit = dynamic_shared_limit(launch.kernel) > shared_default ? shared_opt_in : shared_default;
+  const Fault fault = run_grid(launch, limit, order);
   if (fault.error)
     raise_fault(fault.error, fault.text);
   else
@@ -61,15 +62,15 @@ void raise_fault(cudaError_t error, const char* text) {
   std::fprintf(stderr, "cuda emulator: %s\n", text);
 }
 
-size_t shared_limit(const void* kernel) {
+size_t dynamic_shared_limit(const void* kernel) {
   const auto found = dynamic_limits().find(kernel);
-  return found == dynamic_limits().end() ? shared_default : std::max(shared_default, found->second);
+  return found == dynamic_limits().end() ? shared_default : found->second;
 }
 
 void submit_launch(Launch launch, cudaStream_t stream) {
   Lock lock(device().mutex);
   if (!fits(launch)) return void(answer(cudaErrorInvalidConfiguration));
-  if (launch.dynamic_shared > shared_limit(launch.kernel)) return void(answer(cudaErrorInvalidValue));
+  if (launch.dynamic_shared > dynamic_shared_limit(launch.kernel)) return void(answer(cudaErrorInvalidValue));
   answer(submit(stream, {cudaGraphNodeTypeKernel, [launch] { return run_launch(launch); }}));
 }
 
@@ -258,7 +259,7 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* fu
   attributes->maxThreadsPerBlock = 1024;
   attributes->numRegs = 64;
   attributes->ptxVersion = attributes->binaryVersion = 90;
-  attributes->maxDynamicSharedSizeBytes = int(shared_limit(function));
+  attributes->maxDynamicSharedSizeBytes = int(dynamic_shared_limit(function));
   return answer(cudaSuccess);
 }
 

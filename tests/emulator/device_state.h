@@ -90,8 +90,8 @@ using Lock = std::lock_guard<std::recursive_mutex>;
 cudaError_t answer(cudaError_t error);
 /// A kernel went wrong: from now on every call fails.
 void raise_fault(cudaError_t error, const char* text);
-/// What a kernel may use: the default, or what cudaFuncSetAttribute raised it to.
-size_t shared_limit(const void* kernel);
+/// Dynamic shared memory that a kernel may ask for: the default, or what cudaFuncSetAttribute set.
+size_t dynamic_shared_limit(const void* kernel);
 
 /// Queues the work, or records it when the stream captures.
 cudaError_t submit(cudaStream_t stream, Work work);

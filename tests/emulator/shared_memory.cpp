@@ -81,6 +81,7 @@ void* SharedMemory::find_or_add(const SharedSite* site, size_t bytes) {
 int SharedMemory::damaged(size_t* bytes) const {
   for (int i = 0; i < count_; ++i) {
     const Array& array = arrays_[i];
+    if (!array.bytes && count_ > 1) continue;  // its only zone is its neighbour's too
     const size_t end = array.offset + array.bytes, next = i + 1 < count_ ? arrays_[i + 1].offset : used_;
     *bytes = array.bytes;
     if (!is_all_nan(arena_ + array.offset - zone, zone) || !is_all_nan(arena_ + end, next - end)) return i;
