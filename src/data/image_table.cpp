@@ -78,9 +78,13 @@ void ImageTasks::copy_image(std::uint32_t image, int quarter_turns, float* x) co
     for (int i = 0; i < table_.shape.size(); ++i) x[i] = pixel_value(bytes[i]);
     return;
   }
+  // A turn is linear in y and x, so three of its values give them all.
+  const int first = turned_pixel(quarter_turns, height, 0, 0) * channels;
+  const int down = turned_pixel(quarter_turns, height, 1, 0) * channels - first;
+  const int right = turned_pixel(quarter_turns, height, 0, 1) * channels - first;
   for (int y = 0; y < height; ++y)
     for (int column = 0; column < width; ++column) {
-      const std::uint8_t* from = bytes + turned_pixel(quarter_turns, height, y, column) * channels;
+      const std::uint8_t* from = bytes + (first + y * down + column * right);
       for (int c = 0; c < channels; ++c) *x++ = pixel_value(from[c]);
     }
 }
