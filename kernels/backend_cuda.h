@@ -8,6 +8,7 @@
 #include <string>
 
 #include "kernels/backend.h"
+#include "kernels/plugin.h"
 #include "kernels/row.h"
 
 namespace cumeta {
@@ -60,5 +61,10 @@ class CudaLane final : public Lane {
   bool tf32_, debug_;
   Mode mode_ = Mode::run;
 };
+
+/// Opens a device: checks driver, ordinal and capability, each failure a DeviceUnavailable with its remedy.
+std::unique_ptr<Backend> open_cuda_backend(const CudaOptions& options);
+/// The devices of this machine, at most `capacity` of them written; throws DeviceUnavailable when there is none.
+int list_cuda_devices(CudaDevice* devices, int capacity);
 
 }  // namespace cumeta

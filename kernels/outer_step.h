@@ -29,12 +29,12 @@ struct RowLayout {
   int statistics = 0;  ///< B: [mean | variance] of every batch norm with running statistics
   int second = 0;      ///< E: P when Reptile's inner Adam carries its state, else 0
   int steps = 0;       ///< K support losses, before each inner step
-  int statistics_at() const { return gradient; }
-  int second_at() const { return gradient + statistics; }
-  int support_loss_at() const { return second_at() + second; }
-  int query_loss_at() const { return support_loss_at() + steps; }
-  int hits_at() const { return query_loss_at() + 1; }
-  int size() const { return hits_at() + 1; }
+  CUMETA_HD int statistics_at() const { return gradient; }
+  CUMETA_HD int second_at() const { return gradient + statistics; }
+  CUMETA_HD int support_loss_at() const { return second_at() + second; }
+  CUMETA_HD int query_loss_at() const { return support_loss_at() + steps; }
+  CUMETA_HD int hits_at() const { return query_loss_at() + 1; }
+  CUMETA_HD int size() const { return hits_at() + 1; }
 };
 
 /// A report: [mean support losses K | mean query loss | mean hits | gradient norm before clipping | bad task or -1 |
@@ -42,13 +42,13 @@ struct RowLayout {
 /// the first such task the first such step. Means and norm are reported as they are, finite or not.
 struct ReportLayout {
   int steps = 0;
-  int query_loss_at() const { return steps; }
-  int hits_at() const { return steps + 1; }
-  int norm_at() const { return steps + 2; }
-  int bad_task_at() const { return steps + 3; }
-  int bad_step_at() const { return steps + 4; }
-  int halted_at() const { return steps + 5; }
-  int size() const { return steps + 6; }
+  CUMETA_HD int query_loss_at() const { return steps; }
+  CUMETA_HD int hits_at() const { return steps + 1; }
+  CUMETA_HD int norm_at() const { return steps + 2; }
+  CUMETA_HD int bad_task_at() const { return steps + 3; }
+  CUMETA_HD int bad_step_at() const { return steps + 4; }
+  CUMETA_HD int halted_at() const { return steps + 5; }
+  CUMETA_HD int size() const { return steps + 6; }
 };
 
 /// Elements [begin, end) of the meta-gradient share one value: each becomes the sum over the group (a rate of a layer,

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+// A lane's algebra on CUDA:  out[task][i] = f(a[task][i], b[task][i], c[task][i]), four numbers a thread where rows
+// are aligned.
+#include <cassert>
+#include <cmath>
+
+#include "kernels/tools/cuda_launch.cuh"
+
+namespace cumeta {
+namespace {
+
+constexpr int kThreads = 256;
+
+struct Operand {
+  const float* data = nullptr;
+  std::int64_t stride = 0;
+};
+
+struct Copy {
+  __device__ float operator()(float a, float, float) const { return a; }
+};
+struct Add {
+  float scale;
+  __device__ float operator()(float old, float x, float) const { return fmaf(scale, x, old); }
+};
+struct Subtract {
+  __device__ float operator()(float a, float b, float) const { return a - b; }
+};
+struct Multiply {
+  __device__ float operator()(float a, float b, float) const { return a * b; }
+};
+struct AddProduct {
+  float scale;
+  __device__ float operator()(float old, float a, float b) const { return fmaf(scale * a, b, old); }
+};
+struct Descend {
+  __device__ float operator()(float w, float rate, float g) const { return fmaf(-rate, g, w); }
+};
+
+template <class F, int inputs, class Vector>
+__global__ void __launch_bounds__(kThreads, 4)
+    map_rows(F f, float* out, std::int64_t out_stride, Operand a, Operand b, Operand c, std::int64_t count, int tasks) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i >= count) return;
+  for (std::int64_t task = blockIdx.y; task < tasks; task += gridDim.y) {
+    const Vector x = reinterpret_cast<const Vector*>(a.data + task * a.stride)[i];
+    Vector y{}, z{};
+    if constexpr (inputs > 1) y = reinterpret_cast<const Vector*>(b.data + task * b.stride)[i];
+    if constexpr (inputs > 2) z = reinterpret_cast<const Vector*>(c.data + task * c.stride)[i];
+    Vector result;
+    if constexpr (sizeof(Vector) == sizeof(float)) {
+      result = f(x, y, z);
+    } else {
+      result.x = f(x.x, y.x, z.x), result.y = f(x.y, y.y, z.y);
+      result.z = f(x.z, y.z, z.z), result.w = f(x.w, y.w, z.w);
+    }
+    reinterpret_cast<Vector*>(out + task * out_stride)[i] = result;
+  }
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads, 4)
+    fill_rows(T* out, std::int64_t stride, std::int64_t count, int tasks, T value) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i >= count) return;
+  for (std::int64_t task = blockIdx.y; task < tasks; task += gridDim.y) out[task * stride + i] = value;
+}
+
+__global__ void __launch_bounds__(kThreads, 4) copy_doubles(const double* from, std::int64_t from_stride, double* out,
+                                                            std::int64_t stride, std::int64_t count, int tasks) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i >= count) return;
+  for (std::int64_t task = blockIdx.y; task < tasks; task += gridDim.y)
+    out[task * stride + i] = from[task * from_stride + i];
+}
+
+__global__ void __launch_bounds__(kThreads, 4)
+    adam_step(float* out, std::int64_t out_stride, Operand w, float* second, std::int64_t second_stride, Operand rate,
+              Operand g, std::int64_t count, int tasks, float beta2, float log_beta2, float eps,
+              const double* steps_before, int step) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i >= count) return;
+  // 1 - beta2^n without cancellation
+  const float correction = -expm1f((static_cast<float>(steps_before[0]) + static_cast<float>(step)) * log_beta2);
+  for (std::int64_t task = blockIdx.y; task < tasks; task += gridDim.y) {
+    const float gradient = g.data[task * g.stride + i];
+    float& moment = second[task * second_stride + i];
+    const float m = beta2 * moment + (1.0f - beta2) * gradient * gradient;
+    moment = m;
+    out[task * out_stride + i] =
+        w.data[task * w.stride + i] - rate.data[task * rate.stride + i] * gradient / (sqrtf(m / correction) + eps);
+  }
+}
+
+/// Mean copied; the second half becomes 1/sigma^2 - eps, or 1/sqrt(variance + eps).
+template <bool to_record>
+__global__ void __launch_bounds__(kThreads, 4)
+    convert_statistics(float* out, std::int64_t out_stride, Operand from, std::int64_t channels, int tasks, float eps) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i >= 2 * channels) return;
+  for (std::int64_t task = blockIdx.y; task < tasks; task += gridDim.y) {
+    const float number = from.data[task * from.stride + i];
+    out[task * out_stride + i] =
+        i < channels ? number : (to_record ? 1.0f / sqrtf(number + eps) : 1.0f / (number * number) - eps);
+  }
+}
+
+Operand operand(const Array& array) { return {array.row<const float>(0), array.stride}; }
+
+bool is_aligned(const Array& array) {
+  return reinterpret_cast<std::uintptr_t>(array.data) % sizeof(float4) == 0 && array.stride % 4 == 0;
+}
+
+dim3 grid_for(std::int64_t count, int tasks) { return {blocks_for(count, kThreads), task_blocks(tasks), 1}; }
+
+template <int inputs, class F>
+void map(const CudaLane& lane, Op op, F f, Array out, Array a, Array b = {}, Array c = {}) {
+  assert(out.number == Number::float32 && a.number == Number::float32);
+  const bool vectors = out.size % 4 == 0 && is_aligned(out) && is_aligned(a) && (inputs < 2 || is_aligned(b)) &&
+                       (inputs < 3 || is_aligned(c));
+  const std::int64_t count = vectors ? out.size / 4 : out.size;
+  const auto kernel = vectors ? map_rows<F, inputs, float4> : map_rows<F, inputs, float>;
+  launch(lane, op, kernel, grid_for(count, out.tasks), kThreads, 0, f, out.row<float>(0), out.stride, operand(a),
+         operand(b), operand(c), count, out.tasks);
+}
+
+}  // namespace
+
+void CudaLane::fill(Array out, double value) {
+  if (out.number == Number::float64)
+    launch(*this, "fill", fill_rows<double>, grid_for(out.size, out.tasks), kThreads, 0, out.row<double>(0), out.stride,
+           out.size, out.tasks, value);
+  else
+    launch(*this, "fill", fill_rows<float>, grid_for(out.size, out.tasks), kThreads, 0, out.row<float>(0), out.stride,
+           out.size, out.tasks, static_cast<float>(value));
+}
+void CudaLane::copy(Array from, Array out) {
+  assert(from.number == out.number);
+  if (out.number == Number::float64)
+    return launch(*this, "copy", copy_doubles, grid_for(out.size, out.tasks), kThreads, 0, from.row<const double>(0),
+                  from.stride, out.row<double>(0), out.stride, out.size, out.tasks);
+  map<1>(*this, "copy", Copy{}, out, from);
+}
+void CudaLane::add(Array out, double a, Array x) { map<2>(*this, "add", Add{static_cast<float>(a)}, out, out, x); }
+void CudaLane::subtract(Array out, Array a, Array b) { map<2>(*this, "subtract", Subtract{}, out, a, b); }
+void CudaLane::multiply(Array out, Array a, Array b) { map<2>(*this, "multiply", Multiply{}, out, a, b); }
+void CudaLane::add_product(Array out, double s, Array a, Array b) {
+  map<3>(*this, "add product", AddProduct{static_cast<float>(s)}, out, out, a, b);
+}
+void CudaLane::descend(Array out, Array w, Array rate, Array g) {
+  map<3>(*this, "descend", Descend{}, out, w, rate, g);
+}
+void CudaLane::descend_adam(Array out, Array w, Array second, Array rate, Array g, double beta2, double eps,
+                            Array count, int step) {
+  launch(*this, "descend adam", adam_step, grid_for(out.size, out.tasks), kThreads, 0, out.row<float>(0), out.stride,
+         operand(w), second.row<float>(0), second.stride, operand(rate), operand(g), out.size, out.tasks,
+         static_cast<float>(beta2), static_cast<float>(std::log(beta2)), static_cast<float>(eps),
+         count.row<const double>(0), step);
+}
+void CudaLane::record_to_statistics(Array out, Array record, double eps) {
+  launch(*this, "record to statistics", convert_statistics<false>, grid_for(out.size, out.tasks), kThreads, 0,
+         out.row<float>(0), out.stride, operand(record), out.size / 2, out.tasks, static_cast<float>(eps));
+}
+void CudaLane::statistics_to_record(Array record, Array statistics, double eps) {
+  launch(*this, "statistics to record", convert_statistics<true>, grid_for(record.size, record.tasks), kThreads, 0,
+         record.row<float>(0), record.stride, operand(statistics), record.size / 2, record.tasks,
+         static_cast<float>(eps));
+}
+
+}  // namespace cumeta

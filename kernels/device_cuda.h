@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// Opening a CUDA device, inside the plugin.
+#pragma once
+#include "kernels/backend_cuda.h"
+
+namespace cumeta {
+
+/// Selects the device for this thread. Throws DeviceUnavailable: no driver, too old, no device, no such ordinal, no
+/// kernels for it.
+DeviceModel open_device(int ordinal);
+
+}  // namespace cumeta

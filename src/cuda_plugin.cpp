@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// Finds, checks and loads the CUDA plugin on the first request; the library itself links nothing of CUDA.
+#include "src/cuda_plugin.h"
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+
+#include "cumeta/error.h"
+#include "plugin_build_id.h"
+
+namespace cumeta {
+namespace {
+
+constexpr const char* kPluginFile = "libcumeta_cuda.so";
+constexpr const char* kPluginVariable = "CUMETA_CUDA_PLUGIN";
+
+/// Called by the plugin: the exception unwinds through its frames to the host's catch.
+void raise_in_host(ErrorKind kind, const char* text) {
+  switch (kind) {
+    case ErrorKind::invalid_argument:
+      throw InvalidArgument(text);
+    case ErrorKind::device_unavailable:
+      throw DeviceUnavailable(text);
+    case ErrorKind::plugin_mismatch:
+      throw PluginMismatch(text);
+    case ErrorKind::out_of_memory:
+      throw OutOfMemory(text);
+    case ErrorKind::device_fault:
+      break;
+  }
+  throw DeviceFault(text);
+}
+constexpr Host kHost{&raise_in_host};
+
+/// The folder of the library or program that holds this code.
+std::filesystem::path own_folder() {
+  Dl_info info{};
+  if (!dladdr(&kHost, &info) || !info.dli_fname) return ".";
+  std::error_code failed;
+  const std::filesystem::path file = std::filesystem::canonical(info.dli_fname, failed);
+  return failed ? std::filesystem::path(".") : file.parent_path();
+}
+
+const char* named_plugin() {
+  const char* path = std::getenv(kPluginVariable);
+  return path && *path ? path : nullptr;
+}
+
+std::filesystem::path plugin_path() {
+  if (const char* path = named_plugin()) return path;
+  const std::filesystem::path folder = own_folder();
+  std::error_code failed;
+  // A program that holds the library's code itself lies in bin, the plugin in lib beside it.
+  const std::filesystem::path beside = folder.parent_path() / "lib" / kPluginFile;
+  if (!std::filesystem::exists(folder / kPluginFile, failed) && std::filesystem::exists(beside, failed)) return beside;
+  return folder / kPluginFile;
+}
+
+/// Whether there is a driver at all, without the cost of starting it.
+void require_driver() {
+  static const bool found = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL) != nullptr;
+  if (!found)
+    throw DeviceUnavailable(
+        "cuda: no NVIDIA driver on this machine (libcuda.so.1 cannot be loaded); install one, or use --device cpu");
+}
+
+struct Plugin {
+  std::filesystem::path path;
+  bool emulated = false;
+  PluginDevices devices = nullptr;
+  PluginOpen open = nullptr;
+};
+
+template <class F>
+F symbol(void* library, const std::filesystem::path& path, const char* name) {
+  void* found = dlsym(library, name);
+  if (!found)
+    throw PluginMismatch(fmt::format("cuda: {} is no plugin of this library: it has no {}; install both from one build",
+                                     path.string(), name));
+  return reinterpret_cast<F>(found);
+}
+
+Plugin load_plugin() {
+  // The default plugin is asked for only where a driver is; one that is named may be the emulator's, which needs none.
+  if (!named_plugin()) require_driver();
+  Plugin plugin{plugin_path(), false, nullptr, nullptr};
+  std::error_code failed;
+  if (!std::filesystem::exists(plugin.path, failed))
+    throw DeviceUnavailable(
+        named_plugin()
+            ? fmt::format("cuda: {}={}: no such file", kPluginVariable, plugin.path.string())
+            : fmt::format("cuda: no plugin at {}; build with -DCUMETA_CUDA=ON, install it beside the library, or name "
+                          "it in {}",
+                          plugin.path.string(), kPluginVariable));
+  // Never closed: backends, and exceptions on their way, hold its code.
+  void* library = dlopen(plugin.path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!library) {
+    const char* reason = dlerror();
+    throw DeviceUnavailable(fmt::format("cuda: the plugin {} cannot be loaded: {}", plugin.path.string(),
+                                        reason ? reason : "no reason given"));
+  }
+  const char* build_id = symbol<PluginBuildId>(library, plugin.path, "cumeta_plugin_build_id")();
+  if (std::strcmp(build_id, CUMETA_PLUGIN_BUILD_ID) != 0)
+    throw PluginMismatch(
+        fmt::format("cuda: the plugin {} is of build {}, the library of build {}; install both from "
+                    "one build",
+                    plugin.path.string(), build_id, CUMETA_PLUGIN_BUILD_ID));
+  plugin.emulated = symbol<PluginIsEmulated>(library, plugin.path, "cumeta_plugin_is_emulated")() != 0;
+  plugin.devices = symbol<PluginDevices>(library, plugin.path, "cumeta_plugin_devices");
+  plugin.open = symbol<PluginOpen>(library, plugin.path, "cumeta_open_backend");
+  if (!plugin.emulated) require_driver();
+  return plugin;
+}
+
+}  // namespace
+
+std::unique_ptr<Backend> open_cuda(const CudaOptions& options) {
+  const Plugin plugin = load_plugin();
+  return std::unique_ptr<Backend>(plugin.open(CUMETA_PLUGIN_BUILD_ID, &kHost, &options));
+}
+
+CudaStatus cuda_status() {
+  CudaStatus status;
+  status.plugin = plugin_path().string();
+  try {
+    const Plugin plugin = load_plugin();
+    status.emulated = plugin.emulated;
+    status.devices.resize(64);
+    const int count = plugin.devices(&kHost, status.devices.data(), static_cast<int>(status.devices.size()));
+    status.devices.resize(std::min(status.devices.size(), static_cast<std::size_t>(count)));
+  } catch (const Error& error) {
+    status.devices.clear();
+    status.problem = error.what();
+  }
+  return status;
+}
+
+}  // namespace cumeta
