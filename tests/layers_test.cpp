@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every layer and loss x pass x device against the double reference, by the one list of cases: within the tolerance
+// table, exact on small integers, the same bits twice, a task alone = the task in a batch.
+#include <gtest/gtest.h>
+
+#include <tuple>
+
+#include "tests/support/compare.h"
+#include "tests/support/layer_passes.h"
+#include "tests/support/loss_passes.h"
+
+namespace cumeta::testing {
+namespace {
+
+using Kind = std::tuple<TestDevice, std::string>;
+std::string kind_name(const ::testing::TestParamInfo<Kind>& instance) {
+  return name(std::get<0>(instance.param)) + "_" + std::get<1>(instance.param);
+}
+
+/// One test per device and kind of layer; it loops over the kind's cases.
+class Layers : public ::testing::TestWithParam<Kind> {
+ protected:
+  TestDevice device() const { return std::get<0>(GetParam()); }
+  template <class Case, class Check>
+  void for_each_case(const std::vector<Case>& cases, Check&& check) {
+    for (const Case& c : of_kind(cases, std::get<1>(GetParam()))) {
+      SCOPED_TRACE("CUMETA_CASE=" + c.name);
+      check(c);
+    }
+  }
+};
+
+TEST_P(Layers, EveryPassIsNearTheReference) {
+  CUMETA_OPEN_OR_SKIP(backend, device());
+  for_each_case(layer_cases(), [&](const LayerCase& c) {
+    const Expected e = run_reference(c, 21, true);
+    for (const Pass pass : kLayerPasses) {
+      const HostArrays out = run_pass(device(), backend, c, pass, e.inputs);
+      for (const Role role : outputs_of(c, pass))
+        EXPECT_TRUE(near(std::string(name(pass)) + " " + kRoleNames[role], e.expected[role], out[role],
+                         static_cast<std::size_t>(c.tasks), tolerance(pass, backend.number()), 1e-3));
+    }
+  });
+}
+
+TEST_P(Layers, TwiceIsTheSameBitsAndSoIsATaskAlone) {
+  CUMETA_OPEN_OR_SKIP(backend, device());
+  for_each_case(layer_cases(), [&](const LayerCase& c) {
+    const Expected e = run_reference(c, 22, true);
+    LayerCase single = c;
+    single.tasks = 1;
+    const int task = c.tasks - 1;
+    for (const Pass pass : kLayerPasses) {
+      const HostArrays first = run_pass(device(), backend, c, pass, e.inputs);
+      const HostArrays again = run_pass(device(), backend, c, pass, e.inputs);
+      const HostArrays alone = run_pass(device(), backend, single, pass, one_task(c, e.inputs, task));
+      const HostArrays batch = one_task(c, first, task);
+      for (const Role role : outputs_of(c, pass)) {
+        EXPECT_TRUE(same_bits(std::string(name(pass)) + " twice " + kRoleNames[role], first[role], again[role]));
+        EXPECT_TRUE(same_bits(std::string(name(pass)) + " alone " + kRoleNames[role], batch[role], alone[role]));
+      }
+    }
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(, Layers,
+                         ::testing::Combine(::testing::ValuesIn(judged_devices()), ::testing::ValuesIn(layer_kinds())),
+                         kind_name);
+
+/// Contractions of small integers have no rounding: every device must give the very numbers.
+class ExactLayers : public Layers {};
+TEST_P(ExactLayers, SmallIntegersAreEqual) {
+  CUMETA_OPEN_OR_SKIP(backend, device());
+  for_each_case(exact_cases(), [&](const LayerCase& c) {
+    const Expected e = run_reference(c, 23, true);
+    for (const Pass pass : kLayerPasses) {
+      const HostArrays out = run_pass(device(), backend, c, pass, e.inputs);
+      for (const Role role : outputs_of(c, pass))
+        EXPECT_TRUE(near(std::string(name(pass)) + " " + kRoleNames[role], e.expected[role], out[role],
+                         static_cast<std::size_t>(c.tasks), 0.0));
+    }
+  });
+}
+INSTANTIATE_TEST_SUITE_P(, ExactLayers,
+                         ::testing::Combine(::testing::ValuesIn(judged_devices()),
+                                            ::testing::Values(std::string("Linear"), std::string("Conv2d"))),
+                         kind_name);
+
+class Losses : public Layers {};
+TEST_P(Losses, BothPassesAreNearTheReferenceAndRepeatTheirBits) {
+  CUMETA_OPEN_OR_SKIP(backend, device());
+  for_each_case(loss_cases(), [&](const LossCase& c) {
+    std::string why;
+    const LossArrays in = draw_loss_inputs(c, 24);
+    const LossArrays expected = run_loss(*open(TestDevice::reference, why), c, in);
+    const LossArrays out = run_loss(backend, c, in), again = run_loss(backend, c, in);
+    const auto rows = static_cast<std::size_t>(c.tasks);
+    const double value = tolerance(Pass::loss, backend.number()),
+                 tangent = tolerance(Pass::loss_tangent, backend.number());
+    EXPECT_TRUE(near("loss", expected.loss, out.loss, rows, value, 1e-3));
+    EXPECT_TRUE(near("hits", expected.hits, out.hits, rows, 0.0));
+    EXPECT_TRUE(near("dx", expected.dx, out.dx, rows, value, 1e-3));
+    EXPECT_TRUE(near("Rdx", expected.Rdx, out.Rdx, rows, tangent, 1e-3));
+    LossCase single = c;
+    single.tasks = 1;
+    const LossArrays alone = run_loss(backend, single, one_task(c, in, c.tasks - 1)),
+                     batch = one_task(c, out, c.tasks - 1);
+    for (const auto& [what, member] : {std::pair{"loss", &LossArrays::loss},
+                                       {"hits", &LossArrays::hits},
+                                       {"dx", &LossArrays::dx},
+                                       {"Rdx", &LossArrays::Rdx}}) {
+      EXPECT_TRUE(same_bits(std::string(what) + " twice", out.*member, again.*member));
+      EXPECT_TRUE(same_bits(std::string(what) + " alone", batch.*member, alone.*member));
+    }
+  });
+}
+INSTANTIATE_TEST_SUITE_P(, Losses,
+                         ::testing::Combine(::testing::ValuesIn(judged_devices()),
+                                            ::testing::Values(std::string("SoftmaxCrossEntropy"),
+                                                              std::string("MeanSquaredError"))),
+                         kind_name);
+
+}  // namespace
+}  // namespace cumeta::testing
