@@ -26,7 +26,7 @@ check_format() {
     echo "skipped: .clang-format is kept with clang-format 14, here is $("$tool" --version)"
     return
   fi
-  find include src kernels app tests bench -regex '.*\.\(h\|cpp\|cu\|cuh\)' -print0 2>/dev/null |
+  find . -path ./build -prune -o -path './.*' -prune -o -regex '.*\.\(h\|cpp\|cu\|cuh\)' -print0 |
     xargs -0 -n 20 -P "$jobs" "$tool" --dry-run -Werror
 }
 

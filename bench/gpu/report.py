@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""report.py FOLDER: what check.sh's parts left in FOLDER/parts becomes FOLDER/check.json and FOLDER/check.md."""
+import collections
+import csv
+import json
+import pathlib
+import sys
+
+# Seconds of one second-order update on one H100, and how many times faster than the best peer.
+BARS = {"sinusoid_k1": (15e-6, 10), "omniglot_k1": (400e-6, 10), "omniglot_k5": (1.4e-3, 10), "miniimagenet_k5": (3e-3, 3)}
+LAW_SLACK = 1.15  # of the ratio second/first for convolutional nets
+
+
+def last_json(path):
+    """The JSON object a part printed, or None: a part that failed may have printed anything."""
+    try:
+        text = path.read_text()
+        return json.loads(text[text.index("{"):])
+    except (OSError, ValueError):
+        return None
+
+
+def hottest(path, count=5):
+    """Kernels of an ncu table by their share of the time: [{kernel, calls, seconds, share, ...}]."""
+    try:
+        lines = [line for line in path.read_text().splitlines() if line.startswith('"')]
+        rows = list(csv.DictReader(lines))
+        units, rows = rows[0], rows[1:]
+        scale = {"ns": 1e-9, "nsecond": 1e-9, "us": 1e-6, "usecond": 1e-6, "ms": 1e-3, "s": 1}[units["gpu__time_duration.sum"]]
+    except (OSError, IndexError, KeyError):
+        return []
+    kernels = collections.defaultdict(lambda: {"calls": 0, "seconds": 0.0})
+    for row in rows:
+        kernel = kernels[row["Kernel Name"]]
+        seconds = float(row["gpu__time_duration.sum"].replace(",", "")) * scale
+        kernel["calls"] += 1
+        kernel["seconds"] += seconds
+        for metric, value in row.items():
+            if metric and metric.startswith(("sm__", "dram__", "launch__")):
+                value = float(value.replace(",", "") or 0)
+                kernel[metric] = kernel.get(metric, 0.0) + value * seconds  # mean weighted by time
+    total = sum(kernel["seconds"] for kernel in kernels.values())
+    table = []
+    for name, kernel in sorted(kernels.items(), key=lambda item: -item[1]["seconds"])[:count]:
+        means = {m: v / kernel["seconds"] for m, v in kernel.items() if "__" in m}
+        table.append({"kernel": name, "calls": kernel["calls"], "seconds": kernel["seconds"],
+                      "share": kernel["seconds"] / total, **means})
+    return table
+
+
+def tests_of(parts):
+    """GoogleTest's own figures, summed: a program that died before it wrote them has none and shows as failed."""
+    figures = {"programs": 0, "tests": 0, "failures": 0, "skipped": 0}
+    for path in parts.glob("test.*.json"):
+        result = last_json(path) or {}
+        figures["programs"] += 1
+        for key in ("tests", "failures"):
+            figures[key] += result.get(key, 0)
+        for suite in result.get("testsuites", []):
+            figures["skipped"] += sum(test.get("result") == "SKIPPED" for test in suite.get("testsuite", []))
+    return figures
+
+
+def second_order(results):
+    """The recipe's own row, MAML of second order, of a bench."""
+    return next((r for r in results if r.get("algorithm") == "maml" and r.get("order") == "second"), None)
+
+
+def judge(workload, bench, peers):
+    """Bars of one workload: [(what, value, bar, holds)]."""
+    row = second_order(bench.get("results", []))
+    if row is None:
+        return []
+    limit, faster = BARS[workload]
+    bars = [("seconds per update", row["seconds"], limit, row["seconds"] <= limit)]
+    timed = [p for p in peers if p["workload"] == workload and "seconds" in p]
+    if timed:
+        best = min(timed, key=lambda peer: peer["seconds"])
+        times = best["seconds"] / row["seconds"]
+        bars.append((f"times faster than {best['framework']} {best['variant']}", times, faster, times >= faster))
+    ratio, law = bench.get("ratio"), bench.get("law")
+    if ratio and law and workload != "sinusoid_k1":
+        bars.append(("ratio second/first over the law", ratio / law, LAW_SLACK, ratio / law <= LAW_SLACK))
+    return bars
+
+
+def main():
+    folder = pathlib.Path(sys.argv[1])
+    parts = folder / "parts"
+    statuses = [json.loads(path.read_text()) for path in sorted(parts.glob("*.status"), key=lambda p: p.stat().st_mtime)]
+    peers = [peer for path in sorted(parts.glob("peers.*.out")) for peer in (last_json(path) or {}).get("peers", [])]
+    report = {"parts": statuses, "machine": last_json(parts / "machine.info.out"), "tests": tests_of(parts),
+              "selftest": last_json(parts / "selftest.out"), "peers": peers, "bench": {}, "vendor": {}, "profile": {}, "bars": {}}
+    gpu = parts / "machine.gpu.out"
+    report["gpu"] = gpu.read_text().strip().splitlines()[-1] if gpu.exists() and gpu.read_text().strip() else None
+    for workload in BARS:
+        for kind in ("bench", "vendor"):
+            result = last_json(parts / f"{kind}.{workload}.out")
+            if result:
+                report[kind][workload] = result
+        kernels = hottest(parts / f"profile.{workload}.out")
+        if kernels:
+            report["profile"][workload] = kernels
+        if workload in report["bench"]:
+            report["bars"][workload] = [dict(zip(("what", "value", "bar", "holds"), bar))
+                                        for bar in judge(workload, report["bench"][workload], peers)]
+    (folder / "check.json").write_text(json.dumps(report, indent=1) + "\n")
+
+    lines = [f"# check.sh on {report['gpu'] or 'no GPU'}", ""]
+    tests = report["tests"]
+    lines += [f"{tests['tests']} tests in {tests['programs']} programs: {tests['failures']} failed, {tests['skipped']} skipped.", ""]
+    lines += ["| part | status | seconds | note |", "|---|---|---|---|"]
+    lines += [f"| {s['part']} | {s['status']} | {s['seconds']:.1f} | {s['note']} |" for s in statuses]
+    lines += ["", "| workload | who | algorithm | order | microseconds | GFLOP/s | bytes |", "|---|---|---|---|---|---|---|"]
+    for workload in BARS:
+        for kind, who in (("bench", "cumeta"), ("vendor", "cumeta, cuBLAS and cuDNN")):
+            for row in report[kind].get(workload, {}).get("results", []):
+                lines.append(f"| {workload} | {who} | {row.get('algorithm')} | {row.get('order')} | {row['seconds'] * 1e6:.1f} | "
+                             f"{row.get('gflops', 0):.0f} | {row.get('bytes', 0)} |")
+        for peer in peers:
+            if peer["workload"] == workload:
+                figure = f"{peer['seconds'] * 1e6:.1f}" if "seconds" in peer else peer["error"].replace("|", "/")[:80]
+                lines.append(f"| {workload} | {peer['framework']} {peer['variant']} | maml | second | {figure} | | |")
+    if report["bars"]:
+        lines += ["", "| workload | bar | value | wanted | holds |", "|---|---|---|---|---|"]
+        lines += [f"| {w} | {b['what']} | {b['value']:.4g} | {b['bar']:g} | {'yes' if b['holds'] else 'NO'} |"
+                  for w, bars in report["bars"].items() for b in bars]
+    for workload, kernels in report["profile"].items():
+        lines += ["", f"Hottest kernels of {workload}:", "", "| kernel | calls | share | microseconds each |", "|---|---|---|---|"]
+        lines += [f"| {k['kernel'][:90]} | {k['calls']} | {k['share']:.0%} | {k['seconds'] / k['calls'] * 1e6:.1f} |" for k in kernels]
+    (folder / "check.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
