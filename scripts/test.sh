@@ -63,8 +63,8 @@ build "$preset"
 
 if ! $quick; then
   if command -v nvcc >/dev/null || [[ -x /usr/local/cuda/bin/nvcc ]]; then
-    say "CUDA gates: no spills, the machine code of the hot loops"
-    scripts/cuda_gates.sh sm_75 sm_90
+    say "CUDA gates: the machine code of the hot loops"
+    scripts/cuda_gates.sh "$preset"
   else
     echo "skipped: CUDA gates, no nvcc here"
   fi
