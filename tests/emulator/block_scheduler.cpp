@@ -277,9 +277,9 @@ Fault run_grid(const Launch& launch, size_t shared_limit, unsigned long long see
     if (s.slot == 0) acquire(&end_tag);
     run_block();
   }
-  acquire(&end_tag);
   if (s.fault.error)
-    for (unsigned i = 0; i < s.count; ++i) forget_history(*s.threads[i].fiber);
+    for (unsigned i = 0; i < s.count; ++i) abandon(*s.threads[i].fiber, s.host, &end_tag);
+  acquire(&end_tag);
   return s.fault;
 }
 

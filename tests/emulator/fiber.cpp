@@ -95,9 +95,12 @@ void allocate_stack(Fiber& fiber) {
 #endif
 }
 
-void forget_history([[maybe_unused]] Fiber& fiber) {
+void abandon([[maybe_unused]] Fiber& fiber, [[maybe_unused]] Fiber& host, [[maybe_unused]] void* tag) {
 #ifdef CUMETA_EMULATOR_TSAN
-  __tsan_destroy_fiber(fiber.tsan_fiber);
+  __tsan_switch_to_fiber(fiber.tsan_fiber, __tsan_switch_to_fiber_no_sync);
+  __tsan_release(tag);
+  __tsan_switch_to_fiber(host.tsan_fiber, __tsan_switch_to_fiber_no_sync);
+  __tsan_destroy_fiber(fiber.tsan_fiber);  // its call stack is not the next run's
   fiber.tsan_fiber = __tsan_create_fiber(0);
 #endif
 }

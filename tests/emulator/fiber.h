@@ -22,7 +22,8 @@ void switch_fiber(Fiber& from, Fiber& to, bool finished);
 void make_host_fiber(Fiber& host);
 /// A stack above a page that faults.
 void allocate_stack(Fiber& fiber);
-void forget_history(Fiber& fiber);
+/// A fiber that will never go on: what it did happens before whoever acquires the tag.
+void abandon(Fiber& fiber, Fiber& host, void* tag);
 /// Happens-before, where the ThreadSanitizer looks on.
 void release(void* tag);
 void acquire(void* tag);
