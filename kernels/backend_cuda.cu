@@ -9,6 +9,7 @@
 #include "kernels/all_layers.h"
 #include "kernels/backend_cuda.h"
 #include "kernels/device_cuda.h"
+#include "kernels/episodes_cuda.h"
 #include "kernels/outer_step_cuda.h"
 #include "kernels/tools/cuda_handles.h"
 #include "kernels/tools/staging_cuda.h"
@@ -93,6 +94,16 @@ class CudaBackend final : public Backend {
 
   std::unique_ptr<Recording> record(std::function<void()> calls) override;
 
+  bool draws_episodes() const override { return true; }
+  /// A recording that draws is made anew after this.
+  void open_episodes(const EpisodeTables& tables) override {
+    episodes_.reset();
+    episodes_ = std::make_unique<DeviceEpisodes>(tables, *this, streams_[0].get());
+  }
+  void draw_episodes(Lane& lane, Array x, Array t, int first_task, Array control) override {
+    episodes_->draw(static_cast<CudaLane&>(lane), x, t, first_task, control);
+  }
+
  private:
   static std::vector<Stream> make_streams(int count) {
     std::vector<Stream> streams;
@@ -110,6 +121,7 @@ class CudaBackend final : public Backend {
   std::vector<std::unique_ptr<CudaLane>> lanes_;
   Staging staging_;
   std::shared_ptr<std::byte> outer_workspace_;
+  std::unique_ptr<DeviceEpisodes> episodes_;
 };
 
 std::string amount(std::size_t bytes) {

@@ -94,12 +94,15 @@ __global__ void __launch_bounds__(kThreads, 2)
       const float* scores = x + task * x_task + at;
       const float* direction = Rx + task * Rx_task + at;
       const Normaliser n = normaliser(scores, rows.outputs, lane);
+      // Rx is taken from its value at the largest score: where p is nearly 1, Rx - <p, Rx> would cancel otherwise.
+      const int largest = first_index_of(scores, rows.outputs, n.maximum, lane);
+      const float origin = largest < rows.outputs ? direction[largest] : 0.0f;
       float mean = 0.0f;
       for (int i = lane; i < rows.outputs; i += kWarp)
-        mean = fmaf(expf(scores[i] - n.maximum) / n.sum, direction[i], mean);
+        mean = fmaf(expf(scores[i] - n.maximum) / n.sum, direction[i] - origin, mean);
       mean = warp_sum(mean);
       for (int i = lane; i < rows.outputs; i += kWarp)
-        tangent[i] = rows.scale * (expf(scores[i] - n.maximum) / n.sum) * (direction[i] - mean);
+        tangent[i] = rows.scale * (expf(scores[i] - n.maximum) / n.sum) * ((direction[i] - origin) - mean);
     }
 }
 
