@@ -4,8 +4,9 @@
 
 namespace cumeta {
 
-/// GFLOP/s (a multiply-add counts two) of `threads` threads that run the loop for about `seconds`, measured by wall
-/// clock.
+/// GFLOP/s (a multiply-add counts two) of `threads` threads that run the loop for about `seconds`: by wall clock, of
+/// each thread its best slice of some tenths of a millisecond, so that a busy machine does not make the yardstick
+/// shorter.
 double fma_peak_gflops(int threads, double seconds);
 
 /// The SIMD target that the kernels run on here ("AVX2", "AVX3", "NEON", ...).
