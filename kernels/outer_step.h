@@ -39,7 +39,8 @@ struct RowLayout {
 
 /// A report: [mean support losses K | mean query loss | mean hits | gradient norm before clipping | bad task or -1 |
 /// bad step or -1 | halted]. bad step: k < K support loss of step k, K the query loss, K + 1 the gradient; of
-/// the first such task the first such step. Means and norm are reported as they are, finite or not.
+/// the first such task the first such step (0 and K + 1 where only the sum over tasks overflows). Means and norm are
+/// reported as they are, finite or not.
 struct ReportLayout {
   int steps = 0;
   CUMETA_HD int query_loss_at() const { return steps; }

@@ -36,6 +36,9 @@ Bad first_bad(const OuterStep& s) {
     for (int i = 0; i < l.gradient; ++i)
       if (!std::isfinite(row[i])) return {task, l.steps + 1};
   }
+  const double* mean = s.mean.row<double>(0);
+  for (int i = 0; i < l.gradient; ++i)
+    if (!std::isfinite(mean[i])) return {0, l.steps + 1};  // every row is finite, their sum is not
   return {};
 }
 

@@ -14,15 +14,15 @@ constexpr double tolerance(Pass pass, Number number) {
     case Pass::forward:
       return f32 ? 3e-6 : 1e-13;
     case Pass::backward:
-      return f32 ? 6e-6 : 1e-12;
+      return f32 ? 4e-6 : 1e-12;
     case Pass::tangent_forward:
-      return f32 ? 6e-6 : 1e-12;
+      return f32 ? 5e-6 : 1e-12;
     case Pass::tangent_backward:
-      return f32 ? 2e-5 : 1e-11;
+      return f32 ? 6e-6 : 1e-11;
     case Pass::loss:
-      return f32 ? 2e-6 : 1e-13;
+      return f32 ? 1e-6 : 1e-13;
     case Pass::loss_tangent:
-      return f32 ? 4e-6 : 1e-13;
+      return f32 ? 1e-6 : 1e-13;
     case Pass::algebra:
       return f32 ? 2e-6 : 1e-14;
     case Pass::outer_step:
