@@ -35,6 +35,8 @@ struct PendingCopy {
   int group;
 };
 
+constexpr unsigned most_copies = 1024;
+
 struct Thread {
   Fiber* fiber = nullptr;
   State state = State::done;
@@ -44,8 +46,9 @@ struct Thread {
   uint64_t value = 0, result = 0;
   unsigned source_lane = 0;
   unsigned barriers = 0, warp_syncs = 0;  // parity picks the happens-before tag
-  PendingCopy* copies = nullptr;
-  int copy_count = 0, copy_room = 0, next_copy = 0, group = 0;
+  PendingCopy copies[most_copies];  // a ring
+  unsigned copies_pushed = 0, copies_done = 0;
+  int group = 0;
 };
 
 struct Waiting {
@@ -202,7 +205,7 @@ void run_thread() {
   s.launch->thread();
   release(&end_tag);
   Thread& self = *s.current;
-  if (self.copy_count > self.next_copy)
+  if (self.copies_pushed != self.copies_done)
     fail(cudaErrorLaunchFailure, &self, "ends with asynchronous copies that it never waited for");
   self.state = State::done;
   --s.live;
@@ -224,7 +227,8 @@ void run_block() {
     thread.index = {i % size.x, i / size.x % size.y, i / (size.x * size.y)};
     thread.number = i;
     thread.barriers = thread.warp_syncs = 0;
-    thread.copy_count = thread.next_copy = thread.group = 0;
+    thread.copies_pushed = thread.copies_done = 0;
+    thread.group = 0;
     thread.fiber = &s.fibers[(i + rotation) % pool];
     prepare(*thread.fiber, run_thread, i);
   }
@@ -354,22 +358,20 @@ void* dynamic_shared() { return s.shared.dynamic(); }
 
 void push_async_copy(const AsyncCopy& copy) {
   Thread& self = *s.current;
-  if (self.copy_count == self.copy_room) {
-    self.copy_room = self.copy_room ? 2 * self.copy_room : 16;
-    self.copies = static_cast<PendingCopy*>(std::realloc(self.copies, sizeof(PendingCopy) * size_t(self.copy_room)));
-    if (!self.copies) std::abort();
-  }
-  self.copies[self.copy_count++] = {copy, self.group};
+  if (self.copies_pushed - self.copies_done == most_copies) trap("more than 1024 asynchronous copies under way");
+  self.copies[self.copies_pushed++ % most_copies] = {copy, self.group};
 }
 
 void commit_async_copies() { ++s.current->group; }
 
-const AsyncCopy* next_async_copy(int pending) {
+bool next_async_copy(int pending, AsyncCopy* copy) {
   Thread& self = *s.current;
-  if (self.next_copy < self.copy_count && self.copies[self.next_copy].group < self.group - pending)
-    return &self.copies[self.next_copy++].copy;
-  if (self.next_copy == self.copy_count) self.next_copy = self.copy_count = 0;
-  return nullptr;
+  if (self.copies_done == self.copies_pushed) return false;
+  const PendingCopy& oldest = self.copies[self.copies_done % most_copies];
+  if (oldest.group >= self.group - pending) return false;
+  *copy = oldest.copy;
+  ++self.copies_done;
+  return true;
 }
 
 void pause() { leave(*s.current, false); }

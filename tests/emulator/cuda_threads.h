@@ -41,8 +41,8 @@ void* static_shared(const SharedSite* site, size_t bytes);
 void* dynamic_shared();
 void push_async_copy(const AsyncCopy& copy);
 void commit_async_copies();
-/// The oldest copy of any group but the `pending` latest, or null.
-const AsyncCopy* next_async_copy(int pending);
+/// Takes the oldest copy of any group but the `pending` latest; false when there is none.
+bool next_async_copy(int pending, AsyncCopy* copy);
 /// Lets other threads of the block run: a thread that polls memory must call __nanosleep.
 void pause();
 [[noreturn]] void trap(const char* what);
@@ -59,9 +59,10 @@ inline void cp_async(void* destination, const void* source, unsigned bytes, unsi
 }
 inline void cp_async_commit() { commit_async_copies(); }
 inline void cp_async_wait(int pending) {
-  while (const AsyncCopy* copy = next_async_copy(pending)) {
-    for (unsigned i = 0; i < copy->bytes; ++i) copy->destination[i] = copy->source[i];
-    for (unsigned i = 0; i < copy->zeros; ++i) copy->destination[copy->bytes + i] = 0;
+  AsyncCopy copy{};
+  while (next_async_copy(pending, &copy)) {
+    for (unsigned i = 0; i < copy.bytes; ++i) copy.destination[i] = copy.source[i];
+    for (unsigned i = 0; i < copy.zeros; ++i) copy.destination[copy.bytes + i] = 0;
   }
 }
 
