@@ -59,6 +59,8 @@ class Backend {
   /// "reference", "cpu (AVX2, 2 threads)", "cuda (NVIDIA H100)", "cuda (emulated)".
   virtual std::string name() const = 0;
   virtual Number number() const = 0;
+  /// The host may read and write its arrays between for_each_chunk calls, and inside one those of its own chunk.
+  virtual bool on_host() const { return false; }
 
   /// Memory that lives as long as the backend's caller keeps it. Throws OutOfMemory.
   virtual std::shared_ptr<std::byte> allocate(std::size_t bytes) = 0;

@@ -27,6 +27,7 @@ class ReferenceBackend final : public Backend {
  public:
   std::string name() const override { return "reference"; }
   Number number() const override { return Number::float64; }
+  bool on_host() const override { return true; }
   std::shared_ptr<std::byte> allocate(std::size_t bytes) override;
   int lanes() const override { return 1; }
   Lane& lane(int) override { return lane_; }

@@ -17,6 +17,16 @@
 
 namespace cumeta {
 
+enum class Pass { forward, backward, tangent_forward, tangent_backward };
+
+/// Kernel launches of a pass on CUDA; x, w: whether dx and dw (in tangent_forward: Rx and Rw) are there. A row that
+/// needs more than one declares its own overload.
+template <class T>
+constexpr int cuda_launches(const T&, const Geometry&, Pass, bool /*x*/, bool /*w*/) {
+  return 1;
+}
+constexpr int cuda_outer_step_launches = 2;
+
 struct OnReference {};
 struct OnCpu {};
 struct OnCuda {};

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// A problem laid out in memory and ready to run: the plan's chunks spread over lanes, then the outer step.
+#pragma once
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "cumeta/optimizer.h"
+#include "kernels/backend.h"
+#include "src/algorithms/workspace.h"
+#include "src/arena.h"
+#include "src/problem.h"
+
+namespace cumeta {
+
+/// How a problem is cut: chosen by plan, never by what it computes.
+struct Cut {
+  int lanes = 1;
+  int chunk = 1;
+  bool recompute = false;
+  int chunks(int tasks) const { return (tasks + chunk - 1) / chunk; }
+};
+
+/// The learner's own arrays, whatever the task sizes.
+struct State {
+  Array meta, first, second;  ///< [1][M]
+  Array rates;                ///< [1][rate_rows x P]: a part of meta when learned
+  Array running;              ///< [1][B]
+  Array inner_second;         ///< [1][P]
+  Array control;              ///< [1][kControlSize] float64
+  Array reports;              ///< [report_slots][...] float64
+  Array halted;               ///< [1][1] float64
+};
+constexpr int report_slots = 64;
+State take_state(Arena& arena, const Problem& problem, const Optimizer& optimizer);
+
+/// The arrays of one meta-update.
+struct Memory {
+  Array x, t;     ///< [T][support + query][...]
+  Array rows;     ///< [T][row]
+  Array mean;     ///< [1][row]
+  Array adapted;  ///< [T][P], only where the goal wants it
+  std::vector<Workspace> lanes;
+};
+Memory take_memory(Arena& arena, const Problem& problem, const Cut& cut);
+int row_size(const Problem& problem);
+
+/// A pure function of its arguments: the arena of (state, memory) run dry.
+struct Bytes {
+  std::int64_t total = 0;
+  std::vector<PlannedArray> arrays;
+};
+Bytes count_bytes(const Problem& problem, const Cut& cut, const Optimizer& optimizer);
+
+class Execution {
+ public:
+  Execution(Backend& backend, const Problem& problem, const Cut& cut, const State& state);
+
+  /// Fills a chunk's x and t just before it runs, in the lane that runs it; may be empty (the caller uploads before
+  /// run()).
+  using Draw = std::function<void(int first_task, int tasks, Lane& lane)>;
+  /// Queues all chunks and, if `step` is given, the outer step.
+  void run(const Draw& draw, const OuterStep* step);
+
+  const Problem& problem() const { return problem_; }
+  const Cut& cut() const { return cut_; }
+  const Memory& memory() const { return memory_; }
+  std::int64_t bytes() const { return bytes_; }
+
+ private:
+  Backend& backend_;
+  Problem problem_;
+  Cut cut_;
+  State state_;
+  std::shared_ptr<std::byte> block_;
+  std::int64_t bytes_ = 0;
+  Memory memory_;
+};
+
+}  // namespace cumeta

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/launches.h"
+
+#include "kernels/all_layers.h"
+
+namespace cumeta {
+
+namespace {
+
+class CountingLayer final : public LayerPasses {
+ public:
+  CountingLayer(int& count, const Stage& stage, const Geometry& geometry)
+      : count_(count), stage_(stage), geometry_(geometry) {}
+  void forward(const Values&) const override { count_ += launches(Pass::forward, false, false); }
+  void backward(const Values&, const Gradients& d) const override {
+    count_ += launches(Pass::backward, static_cast<bool>(d.x), static_cast<bool>(d.w));
+  }
+  void tangent_forward(const Values&, const Values& R) const override {
+    count_ += launches(Pass::tangent_forward, static_cast<bool>(R.x), static_cast<bool>(R.w));
+  }
+  void tangent_backward(const Values&, const Gradients&, const Values&, const Gradients& Rd) const override {
+    count_ += launches(Pass::tangent_backward, static_cast<bool>(Rd.x), static_cast<bool>(Rd.w));
+  }
+
+ private:
+  int launches(Pass pass, bool x, bool w) const {
+    return std::visit([&](const auto& s) { return cuda_launches(s, geometry_, pass, x, w); }, stage_);
+  }
+  int& count_;
+  Stage stage_;
+  Geometry geometry_;
+};
+
+class CountingLoss final : public LossPasses {
+ public:
+  explicit CountingLoss(int& count) : count_(count) {}
+  void forward_backward(Array, Array, Array, Array, Array) const override { ++count_; }
+  void tangent_backward(Array, Array, Array, Array) const override { ++count_; }
+
+ private:
+  int& count_;
+};
+
+class CountingLane final : public Lane {
+ public:
+  explicit CountingLane(int& count) : count_(count) {}
+  std::unique_ptr<LayerPasses> bind(const Stage& stage, const Geometry& geometry, Array) override {
+    return std::make_unique<CountingLayer>(count_, stage, geometry);
+  }
+  std::unique_ptr<LossPasses> bind(const Loss&, const LossGeometry&) override {
+    return std::make_unique<CountingLoss>(count_);
+  }
+  void fill(Array, double) override { ++count_; }
+  void copy(Array, Array) override { ++count_; }
+  void add(Array, double, Array) override { ++count_; }
+  void subtract(Array, Array, Array) override { ++count_; }
+  void multiply(Array, Array, Array) override { ++count_; }
+  void add_product(Array, double, Array, Array) override { ++count_; }
+  void descend(Array, Array, Array, Array) override { ++count_; }
+  void descend_adam(Array, Array, Array, Array, Array, double, double, Array, int) override { ++count_; }
+  void record_to_statistics(Array, Array, double) override { ++count_; }
+  void statistics_to_record(Array, Array, double) override { ++count_; }
+
+ private:
+  int& count_;
+};
+
+class CountingBackend final : public Backend {
+ public:
+  explicit CountingBackend(int lanes) : lanes_(lanes), lane_(count_) {}
+  std::string name() const override { return "counting"; }
+  Number number() const override { return Number::float32; }
+  std::shared_ptr<std::byte> allocate(std::size_t) override {
+    // Never read or written: arrays only need an address that is not null.
+    return {reinterpret_cast<std::byte*>(Arena::alignment), [](std::byte*) {}};
+  }
+  int lanes() const override { return lanes_; }
+  Lane& lane(int) override { return lane_; }
+  void for_each_chunk(int chunks, const std::function<void(int, int)>& work) override {
+    for (int i = 0; i < chunks; ++i) work(i, i % lanes_);
+  }
+  void outer_step(const OuterStep&) override { count_ += cuda_outer_step_launches; }
+  void upload(std::span<const float>, Array) override {}
+  void upload(std::span<const double>, Array) override {}
+  void download(Array, std::span<double>) override {}
+  std::unique_ptr<Recording> record(std::function<void()>) override { return nullptr; }
+  void count_one() { ++count_; }
+  int count() const { return count_; }
+
+ private:
+  int lanes_;
+  int count_ = 0;
+  CountingLane lane_;
+};
+
+}  // namespace
+
+int count_launches(const Problem& p, const Cut& cut, const Optimizer& optimizer) {
+  CountingBackend backend(cut.lanes);
+  Arena dry(Number::float32);
+  const State state = take_state(dry, p, optimizer);
+  Execution execution(backend, p, cut, state);
+  OuterStep step;
+  execution.run([&](int, int, Lane&) { backend.count_one(); }, &step);  // episodes are drawn by one kernel per chunk
+  return backend.count();
+}
+
+}  // namespace cumeta

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+// The door: every call is checked here once, then planned, run and reported.
+#include "cumeta/learner.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "cumeta/error.h"
+#include "src/learner_impl.h"
+#include "src/parameters.h"
+
+namespace cumeta {
+
+namespace {
+
+void check_options(const Options& o) {
+  auto refuse = [](const char* key, double value, const char* rule) {
+    throw InvalidArgument(fmt::format("{} is {}; it must {}", key, value, rule));
+  };
+  std::visit(
+      [&](const auto& optimizer) {
+        if (!(optimizer.rate >= 0) || !std::isfinite(optimizer.rate))
+          refuse("optimizer.rate", optimizer.rate, "be finite and not negative");
+        if constexpr (std::is_same_v<std::decay_t<decltype(optimizer)>, Adam>) {
+          if (!(optimizer.beta1 >= 0 && optimizer.beta1 < 1))
+            refuse("optimizer.beta1", optimizer.beta1, "lie in [0, 1)");
+          if (!(optimizer.beta2 >= 0 && optimizer.beta2 < 1))
+            refuse("optimizer.beta2", optimizer.beta2, "lie in [0, 1)");
+          if (!(optimizer.eps > 0)) refuse("optimizer.eps", optimizer.eps, "be positive");
+        } else if (!(optimizer.momentum >= 0 && optimizer.momentum < 1)) {
+          refuse("optimizer.momentum", optimizer.momentum, "lie in [0, 1)");
+        }
+      },
+      o.optimizer);
+  if (o.schedule.kind != Schedule::Kind::constant && o.schedule.updates < 1)
+    refuse("schedule.updates", static_cast<double>(o.schedule.updates), "be positive");
+  if (!(o.clip.value >= 0)) refuse("clip.value", o.clip.value, "not be negative");
+  if (!(o.clip.norm >= 0)) refuse("clip.norm", o.clip.norm, "not be negative");
+  if (o.threads < 0 || o.threads > 4096) refuse("threads", o.threads, "lie in 0 to 4096");
+  if (o.precision == Precision::tf32 && o.device != Device::cuda)
+    throw InvalidArgument("device.precision tf32 is a choice on cuda only");
+}
+
+}  // namespace
+
+std::shared_ptr<Backend> open_backend(const Options& options) {
+  switch (options.device) {
+    case Device::reference:
+      return open_reference();
+    case Device::cpu:
+      return open_cpu(options.threads > 0 ? options.threads : cpu_machine().cores, options.pin);
+    case Device::cuda:
+      return open_cuda({.ordinal = options.ordinal, .lanes = 2, .tf32 = options.precision == Precision::tf32});
+  }
+  throw InvalidArgument("unknown device");
+}
+
+Learner::Impl::Impl(const Model& m, const Algorithm& a, const Options& o) : model(m), algorithm(a), options(o) {
+  check_options(options);
+  shape = make_problem(model, algorithm, {1, 1, 1}, options.device, Goal::evaluation, Statistics::batch);
+  shape.goal = Goal::update;
+  backend = open_backend(options);
+  Arena dry(backend->number());
+  take_state(dry, shape, options.optimizer);
+  state_bytes = dry.bytes();
+  state_block = backend->allocate(static_cast<std::size_t>(state_bytes));
+  Arena arena(backend->number(), state_block.get());
+  state = take_state(arena, shape, options.optimizer);
+
+  auto zeros = [&](Array row) {
+    if (row)
+      backend->upload(
+          std::vector<double>(static_cast<std::size_t>(row.size) * static_cast<std::size_t>(row.tasks), 0.0), row);
+  };
+  zeros(state.meta), zeros(state.first), zeros(state.second), zeros(state.inner_second), zeros(state.control);
+  zeros(state.reports), zeros(state.halted);
+  backend->upload(initial_parameters(model, options.seed), state.meta.slice(0, shape.layout.parameters));
+  backend->upload(initial_rates(shape), state.rates);
+  if (state.running) {  // mean 0, variance 1, as everywhere
+    std::vector<double> initial(static_cast<std::size_t>(shape.layout.statistics), 0.0);
+    for (const PlacedStage& stage : shape.layout.stages)
+      for (int i = stage.statistics_size / 2; i < stage.statistics_size; ++i)
+        initial[static_cast<std::size_t>(stage.statistics_at + i)] = 1;
+    backend->upload(initial, state.running);
+  }
+}
+
+Statistics Learner::Impl::training_statistics() const {
+  return statistics_of(model) == Statistics::support ? Statistics::support : Statistics::batch;
+}
+
+PlanOptions Learner::Impl::plan_options() const {
+  PlanOptions o;
+  o.device = options.device;
+  o.machine = options.device == Device::cuda ? Machine{.name = "cuda"} : cpu_machine(options.threads);
+  o.memory_limit = options.memory_limit, o.chunk = options.chunk, o.activations = options.activations;
+  return o;
+}
+
+Learner::Impl::Prepared& Learner::Impl::prepare(const TaskSizes& sizes, Goal goal, Statistics statistics, int steps,
+                                                const Episodes* episodes) {
+  const auto key = std::make_tuple(sizes.tasks, sizes.support, sizes.query, goal, statistics, steps,
+                                   static_cast<const void*>(episodes));
+  if (auto found = prepared_.find(key); found != prepared_.end()) return found->second;
+  const Problem problem = make_problem(model, algorithm, sizes, options.device, goal, statistics, steps);
+  const Cut cut = choose_cut(problem, plan_options(), options.optimizer);
+  if (prepared_.size() >= 4) prepared_.clear();  // shapes change rarely; memory matters more
+  Prepared p;
+  p.execution = std::make_unique<Execution>(*backend, problem, cut, state);
+  if (goal != Goal::evaluation) {
+    OuterStep& s = p.step;
+    s.layout = problem.row();
+    s.rows = p.execution->memory().rows, s.mean = p.execution->memory().mean;
+    for (const TiedGroup& group : problem.tied)
+      for (int k = 0; k < problem.rate_rows; ++k) {
+        const int at = problem.layout.parameters * (1 + k);
+        s.tied.push_back({at + group.begin, at + group.end});
+      }
+    s.control = state.control, s.reports = state.reports, s.halted = state.halted;
+    s.halt_on_nonfinite = options.on_nonfinite == OnNonFinite::stop;
+    if (goal == Goal::update) {
+      if (const auto* adam = std::get_if<Adam>(&options.optimizer)) {
+        s.rule = OuterStep::Rule::adam;
+        s.beta1 = adam->beta1, s.beta2 = adam->beta2, s.eps = adam->eps;
+      } else {
+        s.rule = OuterStep::Rule::sgd;
+        s.momentum = std::get<Sgd>(options.optimizer).momentum;
+      }
+      s.clip_value = options.clip.value, s.clip_norm = options.clip.norm;
+      s.meta = state.meta, s.first = state.first, s.second = state.second;
+      s.running = state.running, s.inner_second = state.inner_second;
+      for (const Layer& layer : model.layers)
+        if (const auto* norm = std::get_if<BatchNorm>(&layer)) s.running_momentum = norm->momentum;
+    }
+  }
+  return prepared_.emplace(key, std::move(p)).first->second;
+}
+
+void Learner::Impl::check(const TaskBatch& batch, bool query_needed) const {
+  const int in = model.input.size(), out = shape.layout.targets;
+  auto examples = [&](const char* what, const Examples& e) {
+    if (e.count < 0) throw InvalidArgument(fmt::format("{}: count is {}; it must not be negative", what, e.count));
+    const auto rows = static_cast<std::size_t>(batch.tasks) * static_cast<std::size_t>(e.count);
+    if (e.x.size() != rows * static_cast<std::size_t>(in))
+      throw InvalidArgument(fmt::format("{}: x has {} numbers; {} tasks of {} examples of {} need {}", what, e.x.size(),
+                                        batch.tasks, e.count, in, rows * static_cast<std::size_t>(in)));
+    if (e.y.size() != rows * static_cast<std::size_t>(out))
+      throw InvalidArgument(fmt::format("{}: y has {} numbers; {} tasks of {} examples of {} need {}", what, e.y.size(),
+                                        batch.tasks, e.count, out, rows * static_cast<std::size_t>(out)));
+    if (!is_classification(model.loss)) return;
+    for (float label : e.y)
+      if (!(label >= 0 && label < static_cast<float>(shape.layout.outputs)) || label != std::floor(label))
+        throw InvalidArgument(fmt::format("{}: {} is no class; labels are whole numbers from 0 to {}", what, label,
+                                          shape.layout.outputs - 1));
+  };
+  if (batch.tasks < 1) throw InvalidArgument(fmt::format("tasks is {}; at least 1 is needed", batch.tasks));
+  examples("support", batch.support);
+  examples("query", batch.query);
+  if (query_needed && batch.query.count == 0) throw InvalidArgument("query has no examples; at least 1 is needed");
+}
+
+void Learner::Impl::upload(Prepared& p, const TaskBatch& batch) {
+  auto join = [&](std::vector<float>& out, std::span<const float> support, std::span<const float> query) {
+    const auto T = static_cast<std::size_t>(batch.tasks);
+    const std::size_t s = support.size() / T, q = query.size() / T;
+    out.resize(T * (s + q));
+    for (std::size_t t = 0; t < T; ++t) {
+      std::copy_n(support.data() + t * s, s, out.data() + t * (s + q));
+      std::copy_n(query.data() + t * q, q, out.data() + t * (s + q) + s);
+    }
+  };
+  join(p.x, batch.support.x, batch.query.x);
+  join(p.t, batch.support.y, batch.query.y);
+  backend->upload(std::span<const float>(p.x), p.execution->memory().x);
+  backend->upload(std::span<const float>(p.t), p.execution->memory().t);
+}
+
+std::vector<double> Learner::Impl::download(Array a) const {
+  std::vector<double> out(static_cast<std::size_t>(a.size) * static_cast<std::size_t>(a.tasks));
+  if (a) backend->download(a, out);
+  return out;
+}
+
+Learner::Learner(const Model& model, const Algorithm& algorithm, const Options& options)
+    : impl_(std::make_unique<Impl>(model, algorithm, options)) {}
+Learner::Learner(Learner&&) noexcept = default;
+Learner& Learner::operator=(Learner&&) noexcept = default;
+Learner::~Learner() = default;
+
+const Model& Learner::model() const { return impl_->model; }
+const Algorithm& Learner::algorithm() const { return impl_->algorithm; }
+const Options& Learner::options() const { return impl_->options; }
+std::string Learner::device_name() const { return impl_->backend->name(); }
+std::int64_t Learner::updates() const { return impl_->updates; }
+std::int64_t Learner::skipped() const { return impl_->skipped; }
+
+Plan Learner::plan_for(const TaskSizes& sizes) const {
+  const Problem p = make_problem(impl_->model, impl_->algorithm, sizes, impl_->options.device, Goal::update,
+                                 impl_->training_statistics());
+  return describe(p, choose_cut(p, impl_->plan_options(), impl_->options.optimizer), impl_->plan_options(),
+                  impl_->options.optimizer);
+}
+
+std::vector<double> Learner::parameters() const {
+  return impl_->download(impl_->state.meta.slice(0, impl_->shape.layout.parameters));
+}
+void Learner::set_parameters(std::span<const double> values) {
+  const auto P = static_cast<std::size_t>(impl_->shape.layout.parameters);
+  if (values.size() != P) throw InvalidArgument(fmt::format("the model has {} parameters, not {}", P, values.size()));
+  impl_->backend->upload(values, impl_->state.meta.slice(0, static_cast<std::int64_t>(P)));
+}
+std::vector<double> Learner::rates() const {
+  return impl_->shape.learned_rates ? impl_->download(impl_->state.rates) : std::vector<double>{};
+}
+void Learner::set_rates(std::span<const double> values) {
+  if (values.size() != static_cast<std::size_t>(impl_->state.rates.size))
+    throw InvalidArgument(fmt::format("the learner has {} rates, not {}", impl_->state.rates.size, values.size()));
+  impl_->backend->upload(values, impl_->state.rates);
+}
+
+}  // namespace cumeta

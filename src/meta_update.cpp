@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+// The outer loop: schedules, meta-updates on host tasks and on drawn episodes, reports, meta-gradients, evaluation.
+#include <fmt/format.h>
+
+#include <cmath>
+#include <numbers>
+
+#include "cumeta/error.h"
+#include "src/data/tables_of.h"
+#include "src/learner_impl.h"
+
+namespace cumeta {
+
+double Learner::Impl::outer_rate(std::int64_t update) const {
+  const double from = std::visit([](const auto& o) { return o.rate; }, options.optimizer);
+  const Schedule& s = options.schedule;
+  if (s.kind == Schedule::Kind::constant) return from;
+  const double part = std::min(1.0, static_cast<double>(update) / static_cast<double>(s.updates));
+  if (s.kind == Schedule::Kind::linear) return from + (s.final_rate - from) * part;
+  return s.final_rate + (from - s.final_rate) * 0.5 * (1 + std::cos(std::numbers::pi * part));
+}
+
+double Learner::Impl::write_control(int slot) {
+  double control[kControlSize] = {};
+  const double rate = outer_rate(updates);
+  control[kControlRate] = rate;
+  const double n = static_cast<double>(updates + 1);
+  if (const auto* adam = std::get_if<Adam>(&options.optimizer)) {
+    control[kControlCorrection1] = 1 - std::pow(adam->beta1, n);
+    control[kControlCorrection2] = 1 - std::pow(adam->beta2, n);
+  }
+  control[kControlIteration] = static_cast<double>(updates);
+  control[kControlReportSlot] = slot;
+  control[kControlInnerCount] = shape.carries_second_moment() ? static_cast<double>(updates) * shape.steps : 0;
+  backend->upload(std::span<const double>(control, kControlSize), state.control);
+  return rate;
+}
+
+Update Learner::Impl::read_report(const Prepared& p, std::span<const double> report, std::int64_t number,
+                                  double rate) const {
+  const Problem& problem = p.execution->problem();
+  const ReportLayout at{problem.steps};
+  auto value = [&](int i) { return report[static_cast<std::size_t>(i)]; };
+  Update u;
+  u.update = number, u.rate = rate;
+  u.loss = value(at.query_loss_at());
+  const int counted = problem.sizes.query;
+  u.accuracy = counted > 0 ? value(at.hits_at()) / counted : 0;
+  u.gradient_norm = value(at.norm_at());
+  u.support_loss.assign(report.begin(), report.begin() + problem.steps);
+  u.order = problem.order, u.steps = problem.steps, u.skipped = skipped;
+  u.bytes = state_bytes + p.execution->bytes();
+  return u;
+}
+
+Update Learner::Impl::collect(const Prepared& p, int count) {
+  const Problem& problem = p.execution->problem();
+  const ReportLayout at{problem.steps};
+  const std::vector<double> reports = download(state.reports);
+  Update last;
+  const std::int64_t first = updates - count;
+  for (int i = 0; i < count; ++i) {
+    const auto slot = static_cast<std::size_t>((first + i) % report_slots) * static_cast<std::size_t>(at.size());
+    const std::span<const double> report(reports.data() + slot, static_cast<std::size_t>(at.size()));
+    const double bad_task = report[static_cast<std::size_t>(at.bad_task_at())];
+    const double bad_step = report[static_cast<std::size_t>(at.bad_step_at())];
+    const double rate = outer_rate(first + i);
+    if (bad_step >= 0 || bad_task >= 0) {
+      if (options.on_nonfinite == OnNonFinite::stop) {
+        updates = first + i;  // the state is that of the last good update
+        backend->upload(std::vector<double>{0.0}, state.halted);
+        const auto step = static_cast<int>(bad_step);
+        const std::string where = step < problem.steps    ? fmt::format("the support loss before step {}", step)
+                                  : step == problem.steps ? std::string("the query loss")
+                                                          : std::string("the meta-gradient");
+        const double inner = std::visit([](const auto& a) { return a.rate; }, algorithm);
+        throw NonFinite(
+            fmt::format("update {}: {} of task {} is not finite (inner rate {}, outer rate {}); lower a rate, clip, or "
+                        "set on_nonfinite = "
+                        "\"skip\"",
+                        first + i + 1, where, static_cast<int>(bad_task), inner, rate));
+      }
+      ++skipped;
+    }
+    last = read_report(p, report, first + i + 1, rate);
+  }
+  return last;
+}
+
+Update Learner::meta_update(const TaskBatch& tasks) {
+  Impl& im = *impl_;
+  im.check(tasks, !im.shape.is_reptile());
+  auto& p = im.prepare({tasks.tasks, tasks.support.count, tasks.query.count}, Goal::update, im.training_statistics(),
+                       -1, nullptr);
+  im.upload(p, tasks);
+  im.write_control(static_cast<int>(im.updates % report_slots));
+  if (!p.recording) p.recording = im.backend->record([&p] { p.execution->run({}, &p.step); });
+  p.recording->run();
+  ++im.updates;
+  return im.collect(p, 1);
+}
+
+namespace {
+
+void check_episodes(const Episodes& e, const Model& model, const ModelLayout& layout) {
+  const Shape in = e.input();
+  if (!(in == model.input) && in.size() != model.input.size())
+    throw InvalidArgument(fmt::format("the data's examples are {}x{}x{}, the model's input is {}x{}x{}", in.height,
+                                      in.width, in.channels, model.input.height, model.input.width,
+                                      model.input.channels));
+  if (e.targets() != layout.targets)
+    throw InvalidArgument(
+        fmt::format("the data has {} numbers per target, the loss needs {}", e.targets(), layout.targets));
+  if ((e.ways() > 0) != is_classification(model.loss))
+    throw InvalidArgument(e.ways() > 0 ? "the data has classes; the loss must be softmax_cross_entropy"
+                                       : "the data has no classes; the loss must be mean_squared_error");
+  if (e.ways() > layout.outputs)
+    throw InvalidArgument(fmt::format("the data has {} ways, the model only {} outputs", e.ways(), layout.outputs));
+}
+
+}  // namespace
+
+void Learner::train(const Episodes& episodes, int tasks, std::int64_t updates,
+                    const std::function<bool(const Update&)>& report, std::int64_t every) {
+  Impl& im = *impl_;
+  check_episodes(episodes, im.model, im.shape.layout);
+  if (updates < 0) throw InvalidArgument(fmt::format("updates is {}; it must not be negative", updates));
+  if (every < 1) throw InvalidArgument(fmt::format("every is {}; it must be positive", every));
+  auto& p =
+      im.prepare({tasks, episodes.support(), episodes.query()}, Goal::update, im.training_statistics(), -1, &episodes);
+  const Memory& memory = p.execution->memory();
+  Backend& backend = *im.backend;
+  const std::optional<EpisodeTables> tables = backend.draws_episodes() ? tables_of(episodes) : std::nullopt;
+  const bool on_device = tables.has_value();
+  if (on_device) backend.open_episodes(*tables);
+  const bool in_place = !on_device && backend.on_host() && backend.number() == Number::float32;
+  if (!p.recording) {
+    Execution::Draw draw;
+    if (on_device)
+      draw = [&im, &backend, &memory](int first, int count, Lane& lane) {
+        backend.draw_episodes(lane, memory.x.rows(first, count), memory.t.rows(first, count), first, im.state.control);
+      };
+    else if (in_place)
+      draw = [&im, &episodes, &memory](int first, int count, Lane&) {
+        for (int task = first; task < first + count; ++task)
+          episodes.draw(static_cast<std::uint64_t>(im.updates), task, 1,
+                        {memory.x.row<float>(task), static_cast<std::size_t>(memory.x.size)},
+                        {memory.t.row<float>(task), static_cast<std::size_t>(memory.t.size)});
+      };
+    p.recording = backend.record([&p, draw] { p.execution->run(draw, &p.step); });
+  }
+  if (!on_device && !in_place) {
+    p.x.resize(static_cast<std::size_t>(memory.x.tasks) * static_cast<std::size_t>(memory.x.size));
+    p.t.resize(static_cast<std::size_t>(memory.t.tasks) * static_cast<std::size_t>(memory.t.size));
+  }
+  int waiting = 0;
+  for (std::int64_t i = 0; i < updates; ++i) {
+    if (!on_device && !in_place) {
+      episodes.draw(static_cast<std::uint64_t>(im.updates), 0, tasks, p.x, p.t);
+      backend.upload(std::span<const float>(p.x), memory.x);
+      backend.upload(std::span<const float>(p.t), memory.t);
+    }
+    im.write_control(static_cast<int>(im.updates % report_slots));
+    p.recording->run();
+    ++im.updates, ++waiting;
+    const bool due = im.updates % every == 0 || i + 1 == updates;
+    if (!due && waiting < report_slots) continue;
+    const Update last = im.collect(p, waiting);
+    waiting = 0;
+    if (due && report && !report(last)) return;
+  }
+}
+
+MetaGradient Learner::meta_gradient(const TaskBatch& tasks) {
+  Impl& im = *impl_;
+  im.check(tasks, !im.shape.is_reptile());
+  auto& p = im.prepare({tasks.tasks, tasks.support.count, tasks.query.count}, Goal::gradient, im.training_statistics(),
+                       -1, nullptr);
+  im.upload(p, tasks);
+  im.write_control(0);
+  if (!p.recording) p.recording = im.backend->record([&p] { p.execution->run({}, &p.step); });
+  p.recording->run();
+  const Problem& problem = p.execution->problem();
+  const RowLayout at = problem.row();
+  const auto T = static_cast<std::size_t>(tasks.tasks);
+  const auto P = static_cast<std::size_t>(problem.layout.parameters), row = static_cast<std::size_t>(at.size());
+  const auto K = static_cast<std::size_t>(problem.steps);
+  const std::vector<double> rows = im.download(p.execution->memory().rows),
+                            mean = im.download(p.execution->memory().mean);
+  im.backend->upload(std::vector<double>{0.0}, im.state.halted);
+  MetaGradient g;
+  g.order = problem.order, g.tasks = tasks.tasks;
+  g.gradient.assign(mean.begin(), mean.begin() + static_cast<std::ptrdiff_t>(P));
+  if (problem.learned_rates)
+    g.rate_gradient.assign(mean.begin() + static_cast<std::ptrdiff_t>(P), mean.begin() + at.gradient);
+  for (std::size_t t = 0; t < T; ++t) {
+    const double* r = rows.data() + t * row;
+    g.gradient_per_task.insert(g.gradient_per_task.end(), r, r + P);
+    g.support_loss.insert(g.support_loss.end(), r + at.support_loss_at(), r + at.support_loss_at() + K);
+    g.query_loss.push_back(r[at.query_loss_at()]);
+    g.accuracy.push_back(tasks.query.count ? r[at.hits_at()] / tasks.query.count : 0);
+  }
+  g.adapted = im.download(p.execution->memory().adapted);
+  return g;
+}
+
+Evaluation Learner::evaluate(const TaskBatch& tasks, int steps, Statistics statistics) {
+  Impl& im = *impl_;
+  im.check(tasks, true);
+  if (steps < 0) throw InvalidArgument(fmt::format("steps is {}; it must not be negative", steps));
+  auto& p =
+      im.prepare({tasks.tasks, tasks.support.count, tasks.query.count}, Goal::evaluation, statistics, steps, nullptr);
+  im.upload(p, tasks);
+  im.write_control(0);
+  if (!p.recording) p.recording = im.backend->record([&p] { p.execution->run({}, nullptr); });
+  p.recording->run();
+  const std::vector<double> rows = im.download(p.execution->memory().rows);
+  Evaluation e;
+  e.order = im.shape.order, e.tasks = tasks.tasks, e.steps = steps, e.statistics = statistics;
+  const auto values = static_cast<std::size_t>(steps) + 1, row = 2 * values + 1;
+  for (std::size_t t = 0; t < static_cast<std::size_t>(tasks.tasks); ++t)
+    for (std::size_t k = 0; k < values; ++k) {
+      e.loss.push_back(rows[t * row + k]);
+      e.accuracy.push_back(rows[t * row + values + k] / tasks.query.count);
+    }
+  return e;
+}
+
+}  // namespace cumeta

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// The plan: how a meta-update is cut into chunks, and what it costs.
+//   F = c1 + c, B = c1 + 2c, HVP = 2 c1 + 6c multiply-adds per example (c1 the first layer with parameters, c the rest)
+#include "src/plan.h"
+
+#include <fmt/format.h>
+
+#include "cumeta/error.h"
+#include "src/launches.h"
+
+namespace cumeta {
+
+namespace {
+
+struct MultiplyAdds {
+  double forward = 0, backward = 0, hessian = 0;
+};
+/// Per example, of stages [first, last). `input_gradient`: the first layer's dx is wanted too.
+MultiplyAdds cost(const ModelLayout& layout, int first, int last, bool input_gradient) {
+  MultiplyAdds m;
+  bool first_layer = !input_gradient;
+  for (int i = first; i < last; ++i) {
+    const PlacedStage& s = layout.stages[static_cast<std::size_t>(i)];
+    const auto c = static_cast<double>(multiply_adds(s.stage, s.input));
+    if (c == 0) continue;
+    m.forward += c, m.backward += first_layer ? c : 2 * c, m.hessian += first_layer ? 2 * c : 6 * c;
+    first_layer = false;
+  }
+  return m;
+}
+
+double flops(const Problem& p, bool second) {
+  const int stages = static_cast<int>(p.layout.stages.size());
+  const MultiplyAdds head = cost(p.layout, p.head_stage, stages, p.has_body()),
+                     body = cost(p.layout, 0, p.head_stage, false);
+  const double S = p.batch, Q = p.query_rows(), K = p.steps;
+  double per_task = 0;
+  if (p.is_reptile()) {
+    per_task = K * S * (head.forward + head.backward) + (p.sizes.query ? Q * head.forward : 0);
+  } else {
+    per_task = (K * S + Q) * (head.forward + head.backward) + (S + Q) * body.forward + Q * body.backward;
+    if (second) per_task += K * S * head.hessian + S * body.backward;
+  }
+  return 2 * per_task * p.sizes.tasks;
+}
+
+}  // namespace
+
+Cut choose_cut(const Problem& p, const PlanOptions& options, const Optimizer& optimizer) {
+  const int T = p.sizes.tasks;
+  const std::int64_t limit = options.memory_limit > 0 ? options.memory_limit : options.machine.memory;
+  if (options.chunk < 0) throw InvalidArgument(fmt::format("plan.chunk is {}; it must not be negative", options.chunk));
+  if (options.memory_limit < 0)
+    throw InvalidArgument(fmt::format("memory_limit is {} bytes; it must not be negative", options.memory_limit));
+  const bool host = options.device != Device::cuda;
+  const int cores = options.device == Device::reference ? 1 : std::max(1, options.machine.cores);
+  auto with = [&](int chunk, bool recompute) {
+    Cut cut;
+    cut.chunk = std::min(chunk, T), cut.recompute = recompute;
+    cut.lanes = host ? std::min(cores, cut.chunks(T)) : std::min(2, cut.chunks(T));
+    return cut;
+  };
+  const bool can_recompute = p.goal != Goal::evaluation && p.second_order() && p.steps > 1;
+  std::vector<bool> tapes;
+  if (options.activations != Activations::recompute) tapes.push_back(false);
+  if (options.activations == Activations::recompute || (options.activations == Activations::automatic && can_recompute))
+    tapes.push_back(true);
+  std::int64_t least = 0;
+  std::vector<int> chunks;
+  if (options.chunk > 0)
+    chunks.push_back(options.chunk);
+  else if (host)
+    chunks.push_back(1);
+  else
+    for (int chunk = T; chunk >= 1; chunk = chunk == 1 ? 0 : (chunk + 1) / 2) chunks.push_back(chunk);
+  for (int chunk : chunks)
+    for (bool recompute : tapes) {
+      for (Cut cut = with(chunk, recompute); cut.lanes >= 1; --cut.lanes) {
+        const std::int64_t bytes = count_bytes(p, cut, optimizer).total;
+        if (limit == 0 || bytes <= limit) return cut;
+        least = least ? std::min(least, bytes) : bytes;
+        if (options.device == Device::cpu && cut.lanes > 1) continue;
+        break;
+      }
+    }
+  throw OutOfMemory(fmt::format(
+      "plan: a meta-update of {} tasks with {} + {} examples needs at least {} bytes, the limit is {}; raise "
+      "memory_limit, lower "
+      "tasks or examples{}",
+      T, p.sizes.support, p.sizes.query, least, limit,
+      options.activations == Activations::store && can_recompute ? ", or set plan.activations = \"recompute\"" : ""));
+}
+
+Plan describe(const Problem& p, const Cut& cut, const PlanOptions& options, const Optimizer& optimizer) {
+  Plan plan;
+  plan.device = options.device;
+  Bytes bytes = count_bytes(p, cut, optimizer);
+  plan.bytes = bytes.total, plan.arrays = std::move(bytes.arrays);
+  plan.lanes = cut.lanes, plan.chunk = cut.chunk, plan.chunks = cut.chunks(p.sizes.tasks),
+  plan.recompute = cut.recompute;
+  const int cores = options.device == Device::cpu ? std::max(1, options.machine.cores) : cut.lanes;
+  plan.idle_cores = (cores - plan.chunks % cores) % cores;
+  plan.order = p.order;
+  plan.flops = flops(p, p.second_order()), plan.first_order_flops = flops(p, false);
+  if (options.device == Device::cuda) plan.launches = count_launches(p, cut, optimizer);
+  return plan;
+}
+
+Plan plan(const Model& model, const Algorithm& algorithm, const TaskSizes& sizes, const PlanOptions& options) {
+  const Statistics statistics = statistics_of(model) == Statistics::support ? Statistics::support : Statistics::batch;
+  const Problem p = make_problem(model, algorithm, sizes, options.device, Goal::update, statistics);
+  const Optimizer optimizer = Adam{};
+  return describe(p, choose_cut(p, options, optimizer), options, optimizer);
+}
+
+std::string Plan::text() const {
+  std::string out;
+  out += fmt::format("device       {}\norder        {}\nbytes        {}\n", to_string(device), to_string(order), bytes);
+  for (const PlannedArray& a : arrays) out += fmt::format("  {:<28}{:>16}\n", a.name, a.bytes);
+  out += fmt::format("chunks       {} of {} task{} on {} lane{}\n", chunks, chunk, chunk == 1 ? "" : "s", lanes,
+                     lanes == 1 ? "" : "s");
+  if (device == Device::cpu) out += fmt::format("idle cores   {} in the last round\n", idle_cores);
+  out += fmt::format("tapes        {}\n", recompute ? "recomputed" : "stored");
+  out += fmt::format("GFLOP        {:.6f} ({:.6f} in first order, ratio {:.3f})\n", flops * 1e-9,
+                     first_order_flops * 1e-9, flops / first_order_flops);
+  if (device == Device::cuda) out += fmt::format("kernel nodes {}\n", launches);
+  return out;
+}
+
+}  // namespace cumeta

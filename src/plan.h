@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// Choosing how a problem is cut, and describing it: pure functions of their arguments.
+#pragma once
+#include "cumeta/optimizer.h"
+#include "cumeta/plan.h"
+#include "src/execution.h"
+
+namespace cumeta {
+
+/// Throws OutOfMemory when nothing fits the limit.
+Cut choose_cut(const Problem& problem, const PlanOptions& options, const Optimizer& optimizer);
+Plan describe(const Problem& problem, const Cut& cut, const PlanOptions& options, const Optimizer& optimizer);
+
+}  // namespace cumeta

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/problem.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "cumeta/error.h"
+#include "src/parameters.h"
+
+namespace cumeta {
+
+namespace {
+
+[[noreturn]] void refuse(const std::string& text) { throw InvalidArgument(text); }
+
+int first_head_layer(const Anil& anil, const Model& model) {
+  if (anil.first_adapted_layer >= static_cast<int>(model.layers.size()) || anil.first_adapted_layer < -1)
+    refuse(fmt::format("algorithm.first_adapted_layer is {}; the model has layers 0 to {}", anil.first_adapted_layer,
+                       model.layers.size() - 1));
+  if (anil.first_adapted_layer >= 0) return anil.first_adapted_layer;
+  return parameters(model).back().layer;
+}
+
+void check_numbers(const Algorithm& algorithm, const TaskSizes& sizes) {
+  std::visit(
+      [&](const auto& a) {
+        if (a.steps < 0 || a.steps > 100'000)
+          refuse(fmt::format("algorithm.steps is {}; it must lie in 0 to 100000", a.steps));
+        if (!std::isfinite(a.rate)) refuse(fmt::format("algorithm.rate is {}; it must be finite", a.rate));
+      },
+      algorithm);
+  if (sizes.tasks < 1) refuse(fmt::format("tasks is {}; a meta-update needs at least 1", sizes.tasks));
+  if (sizes.support < 1) refuse(fmt::format("support is {} examples; a task needs at least 1", sizes.support));
+  if (sizes.query < 0) refuse(fmt::format("query is {} examples; it must not be negative", sizes.query));
+}
+
+}  // namespace
+
+const Reptile* Problem::inner_adam() const {
+  const auto* reptile = std::get_if<Reptile>(&algorithm);
+  return reptile && reptile->inner == Reptile::Inner::adam ? reptile : nullptr;
+}
+bool Problem::carries_second_moment() const {
+  const Reptile* reptile = inner_adam();
+  return reptile && reptile->inner_state == Reptile::InnerState::carried;
+}
+RowLayout Problem::row() const {
+  return {meta_size(), layout.statistics, carries_second_moment() ? layout.parameters : 0, steps};
+}
+
+Statistics statistics_of(const Model& model) {
+  bool found = false;
+  Statistics mode = Statistics::batch;
+  for (const Layer& layer : model.layers)
+    if (const auto* norm = std::get_if<BatchNorm>(&layer)) {
+      if (found && norm->statistics != mode) refuse("model: all batch_norm layers must take the same statistics");
+      mode = norm->statistics, found = true;
+    }
+  return mode;
+}
+
+Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskSizes& sizes, Device device, Goal goal,
+                     Statistics query_statistics, int steps) {
+  check_numbers(algorithm, sizes);
+  statistics_of(model);
+  Problem p;
+  p.model = model, p.algorithm = algorithm, p.device = device, p.sizes = sizes, p.goal = goal;
+  p.query_statistics = query_statistics;
+  p.order = order_of(algorithm);
+  p.steps = steps >= 0 ? steps : steps_of(algorithm);
+
+  int head_layer = 0;
+  bool per_layer = false;
+  if (const auto* maml = std::get_if<Maml>(&algorithm)) {
+    p.learned_rates = maml->rate_learned;
+    p.rate_rows = maml->rate_per_step ? std::max(1, maml->steps) : 1;
+    per_layer = maml->rate_per_layer;
+  } else if (const auto* anil = std::get_if<Anil>(&algorithm)) {
+    head_layer = first_head_layer(*anil, model);
+  } else if (std::holds_alternative<MetaSgd>(algorithm)) {
+    p.learned_rates = true;
+  }
+  p.layout = lay_out(model, device, head_layer);
+  if (query_statistics == Statistics::running && p.layout.statistics == 0)
+    refuse("statistics running: the model's batch_norm layers keep none; train with statistics = \"running\"");
+
+  const auto arrays = parameters(model);
+  for (const Parameter& a : arrays) {
+    if (!a.adapted || a.layer < head_layer) continue;
+    if (!p.adapted.empty() && p.adapted.back().end == a.offset)
+      p.adapted.back().end += a.size;
+    else
+      p.adapted.push_back({a.offset, a.offset + a.size});
+    if (p.learned_rates && per_layer) p.tied.push_back({a.offset, a.offset + a.size});
+  }
+  if (p.adapted.empty() && p.steps > 0) refuse("model: no parameter is adapted, yet algorithm.steps is positive");
+  if (std::holds_alternative<Maml>(algorithm) && p.learned_rates && !per_layer) {
+    if (p.adapted.size() > 1)
+      refuse(
+          "algorithm: one learned rate for all parameters needs the adapted layers to be neighbours; set "
+          "rate_per_layer");
+    p.tied = p.adapted;
+  }
+
+  // The body: stages in front of the first adapted parameter.
+  const int first_adapted = p.adapted.empty() ? 0 : p.adapted.front().begin;
+  while (p.steps > 0 && p.head_stage < static_cast<int>(p.layout.stages.size())) {
+    const PlacedStage& stage = p.layout.stages[static_cast<std::size_t>(p.head_stage)];
+    if (stage.offset + stage.size > first_adapted) break;
+    ++p.head_stage;
+  }
+  bool body_has_parameters = false;
+  for (int i = 0; i < p.head_stage; ++i) body_has_parameters |= p.layout.stages[static_cast<std::size_t>(i)].size > 0;
+  if (!body_has_parameters || p.is_reptile()) p.head_stage = 0;
+  p.head_offset = p.head_stage ? p.layout.stages[static_cast<std::size_t>(p.head_stage)].offset : 0;
+
+  p.batch = sizes.support;
+  if (const auto* reptile = std::get_if<Reptile>(&algorithm); reptile && reptile->batch > 0) {
+    if (sizes.support % reptile->batch != 0 && goal != Goal::evaluation)
+      refuse(
+          fmt::format("algorithm.batch is {}; it must divide the {} support examples", reptile->batch, sizes.support));
+    if (sizes.support % reptile->batch == 0) p.batch = reptile->batch;
+  }
+  if (sizes.query == 0 && !p.is_reptile()) refuse("query is 0 examples; only reptile trains without a query set");
+
+  if (p.layout.statistics && sizes.query == 0) refuse("statistics running: a query set is needed to take them from");
+  const int stages = static_cast<int>(p.layout.stages.size());
+  const double support_factor = reduction_factor(model.loss, p.layout.outputs, p.batch);
+  p.support = {p.head_stage, stages, p.batch, p.batch, 0, support_factor};
+  const int first = p.first_query_row(), rows = p.query_rows();
+  const int statistics_rows = query_statistics == Statistics::running   ? 0
+                              : query_statistics == Statistics::support ? sizes.support
+                                                                        : rows;
+  p.query = {p.head_stage, stages, rows, statistics_rows, sizes.support - first, 1};
+  p.body_support = {0, p.head_stage, sizes.support, sizes.support, 0, 1};
+  p.body_query = {0, p.head_stage, rows, statistics_rows, 0, 1};
+  return p;
+}
+
+std::vector<double> initial_rates(const Problem& p) {
+  const double rate = std::visit([](const auto& a) { return a.rate; }, p.algorithm);
+  const auto P = static_cast<std::size_t>(p.layout.parameters);
+  std::vector<double> rates(static_cast<std::size_t>(p.rate_rows) * P, 0.0);
+  for (int k = 0; k < p.rate_rows; ++k)
+    for (const TiedGroup& range : p.adapted)
+      for (int i = range.begin; i < range.end; ++i)
+        rates[static_cast<std::size_t>(k) * P + static_cast<std::size_t>(i)] = rate;
+  return rates;
+}
+
+}  // namespace cumeta
