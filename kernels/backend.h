@@ -67,10 +67,10 @@ class Backend {
 
   virtual int lanes() const = 0;
   virtual Lane& lane(int index) = 0;
-  /// Runs work(chunk, lane index) for every chunk: cores take them from a counter, streams in turn. The first failing
-  /// chunk's exception is thrown. Everything queued before is visible to the chunks, everything after sees their
-  /// results.
-  virtual void for_each_chunk(int chunks, const std::function<void(int chunk, int lane)>& work) = 0;
+  /// Runs work(chunk, lane index) for every chunk on lanes [0, lanes): cores take them from a counter, streams in turn.
+  /// The first failing chunk's exception is thrown. Everything queued before is visible to the chunks, everything after
+  /// sees their results.
+  virtual void for_each_chunk(int chunks, int lanes, const std::function<void(int chunk, int lane)>& work) = 0;
 
   /// Ends a meta-update, after all chunks: see OuterStep.
   virtual void outer_step(const OuterStep& step) = 0;

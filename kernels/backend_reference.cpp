@@ -73,7 +73,7 @@ void ReferenceLane::statistics_to_record(Array record, Array statistics, double 
 }
 
 std::shared_ptr<std::byte> ReferenceBackend::allocate(std::size_t bytes) { return allocate_host(bytes); }
-void ReferenceBackend::for_each_chunk(int chunks, const std::function<void(int chunk, int lane)>& work) {
+void ReferenceBackend::for_each_chunk(int chunks, int, const std::function<void(int chunk, int lane)>& work) {
   for (int chunk = 0; chunk < chunks; ++chunk) work(chunk, 0);
 }
 void ReferenceBackend::outer_step(const OuterStep& step) { outer_step_reference(step); }

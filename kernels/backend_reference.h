@@ -31,7 +31,7 @@ class ReferenceBackend final : public Backend {
   std::shared_ptr<std::byte> allocate(std::size_t bytes) override;
   int lanes() const override { return 1; }
   Lane& lane(int) override { return lane_; }
-  void for_each_chunk(int chunks, const std::function<void(int chunk, int lane)>& work) override;
+  void for_each_chunk(int chunks, int lanes, const std::function<void(int chunk, int lane)>& work) override;
   void outer_step(const OuterStep& step) override;
   void upload(std::span<const float> from, Array to) override;
   void upload(std::span<const double> from, Array to) override;

@@ -60,7 +60,7 @@ Execution::Execution(Backend& backend, const Problem& problem, const Cut& cut, c
 void Execution::run(const Draw& draw, const OuterStep* step) {
   const Problem& p = problem_;
   const int T = p.sizes.tasks;
-  backend_.for_each_chunk(cut_.chunks(T), [&](int index, int lane) {
+  backend_.for_each_chunk(cut_.chunks(T), cut_.lanes, [&](int index, int lane) {
     const int first = index * cut_.chunk, tasks = std::min(cut_.chunk, T - first);
     Lane& on = backend_.lane(lane);
     if (draw) draw(first, tasks, on);

@@ -76,8 +76,8 @@ class CountingBackend final : public Backend {
   }
   int lanes() const override { return lanes_; }
   Lane& lane(int) override { return lane_; }
-  void for_each_chunk(int chunks, const std::function<void(int, int)>& work) override {
-    for (int i = 0; i < chunks; ++i) work(i, i % lanes_);
+  void for_each_chunk(int chunks, int lanes, const std::function<void(int, int)>& work) override {
+    for (int i = 0; i < chunks; ++i) work(i, i % lanes);
   }
   void outer_step(const OuterStep&) override { count_ += cuda_outer_step_launches; }
   void upload(std::span<const float>, Array) override {}

@@ -134,7 +134,7 @@ void Learner::train(const Episodes& episodes, int tasks, std::int64_t updates,
   const bool on_device = tables.has_value();
   if (on_device) backend.open_episodes(*tables);
   const bool in_place = !on_device && backend.on_host() && backend.number() == Number::float32;
-  if (!p.recording) {
+  {  // recorded anew: the episodes may be others at the same address
     Execution::Draw draw;
     if (on_device)
       draw = [&im, &backend, &memory](int first, int count, Lane& lane) {

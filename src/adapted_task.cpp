@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// Adapting to one support set of any size, and predicting with what came out: memory is taken once.
+#include <fmt/format.h>
+
+#include "cumeta/error.h"
+#include "src/algorithms/unrolled.h"
+#include "src/learner_impl.h"
+
+namespace cumeta {
+
+namespace {
+
+/// Rows of a prediction's forward pass behind the support rows: inductive statistics do not depend on them.
+constexpr int prediction_rows = 32;
+
+/// One forward pass of the whole model over `rows` rows, in its own memory.
+struct Forward {
+  EngineSizes sizes;
+  std::shared_ptr<std::byte> block;
+  std::int64_t bytes = 0;
+  Array x;
+  Tape tape;
+  std::unique_ptr<Engine> engine;
+
+  Forward(Backend& backend, const Problem& p, const EngineSizes& engine_sizes) : sizes(engine_sizes) {
+    Array scratch;
+    auto take = [&](Arena& arena) {
+      x = arena.take("examples", 1, std::int64_t{sizes.examples} * p.model.input.size());
+      tape = take_tape(arena, "values", p.layout, sizes, 1, false);
+      scratch = arena.take("scratch", 1, engine_scratch(p.layout, sizes, p.device));
+    };
+    Arena dry(backend.number());
+    take(dry);
+    bytes = dry.bytes();
+    block = backend.allocate(static_cast<std::size_t>(bytes));
+    Arena arena(backend.number(), block.get());
+    take(arena);
+    engine = std::make_unique<Engine>(backend.lane(0), p.layout, p.model.loss, sizes, scratch);
+  }
+};
+
+}  // namespace
+
+struct AdaptedTask::Impl {
+  std::shared_ptr<Backend> backend;
+  Problem problem;
+  std::shared_ptr<std::byte> block;
+  std::int64_t own_bytes = 0;
+  Array weights, running;
+  std::vector<float> support_x;
+  std::vector<double> parameters;
+  double support_loss = 0;
+  std::unique_ptr<Forward> inductive, transductive;
+
+  /// Outputs of rows [first, last) of a pass over `x`.
+  void run(Forward& f, std::span<const float> x, int first, int count, std::vector<float>& out, Statistics statistics) {
+    backend->upload(x, f.x);
+    if (statistics == Statistics::running)
+      for (std::size_t i = 0; i < f.engine->stages().size(); ++i) {
+        const PlacedStage& stage = f.engine->stages()[i];
+        if (stage.statistics_size)
+          backend->lane(0).statistics_to_record(f.tape.r[i], running.slice(stage.statistics_at, stage.statistics_size),
+                                                std::get<BatchNorm>(stage.stage).eps);
+      }
+    f.engine->forward(1, weights, f.x, f.tape);
+    std::vector<double> y(static_cast<std::size_t>(f.tape.y.back().size));
+    backend->download(f.tape.y.back(), y);
+    const int outputs = problem.layout.outputs;
+    for (int i = first * outputs; i < (first + count) * outputs; ++i)
+      out.push_back(static_cast<float>(y[static_cast<std::size_t>(i)]));
+  }
+};
+
+AdaptedTask::AdaptedTask(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+AdaptedTask::AdaptedTask(AdaptedTask&&) noexcept = default;
+AdaptedTask& AdaptedTask::operator=(AdaptedTask&&) noexcept = default;
+AdaptedTask::~AdaptedTask() = default;
+
+AdaptedTask Learner::adapt(const Examples& support, int steps) {
+  Impl& im = *impl_;
+  if (support.count < 1)
+    throw InvalidArgument(fmt::format("support has {} examples; at least 1 is needed", support.count));
+  im.check({1, support, {}}, false);
+  // The evaluation's problem with one query row that nobody looks at: the same inner loop, whatever the algorithm.
+  auto& p = im.prepare({1, support.count, 1}, Goal::evaluation, Statistics::batch, steps < 0 ? im.shape.steps : steps,
+                       nullptr);
+  const std::vector<float> zeros_x(static_cast<std::size_t>(im.model.input.size()), 0.0F);
+  const std::vector<float> zeros_t(static_cast<std::size_t>(im.shape.layout.targets), 0.0F);
+  im.upload(p, {1, support, {1, zeros_x, zeros_t}});
+  im.write_control(0);
+  if (!p.recording) p.recording = im.backend->record([&p] { p.execution->run({}, nullptr); });
+  p.recording->run();
+
+  const Problem& problem = p.execution->problem();
+  auto task = std::make_unique<AdaptedTask::Impl>();
+  task->backend = im.backend, task->problem = problem;
+  const int P = problem.layout.parameters;
+  auto take = [&](Arena& arena) {
+    task->weights = arena.take("adapted weights", 1, P);
+    task->running = arena.take("running statistics", 1, problem.layout.statistics);
+  };
+  Arena dry(im.backend->number());
+  take(dry);
+  task->own_bytes = dry.bytes();
+  task->block = im.backend->allocate(static_cast<std::size_t>(task->own_bytes));
+  Arena arena(im.backend->number(), task->block.get());
+  take(arena);
+  Lane& lane = im.backend->lane(0);
+  lane.copy(im.state.meta.slice(0, P), task->weights);
+  if (problem.steps > 0) {
+    const int head = problem.head_offset;
+    lane.copy(p.execution->memory().lanes[0].weights.back().slice(head, P - head), task->weights.slice(head, P - head));
+  }
+  if (im.state.running) lane.copy(im.state.running, task->running);
+  task->parameters = im.download(task->weights);
+  task->support_loss = im.download(p.execution->memory().rows).back();
+  task->support_x.assign(support.x.begin(), support.x.end());
+  return AdaptedTask(std::move(task));
+}
+
+std::vector<float> AdaptedTask::predict(std::span<const float> x) {
+  const bool running = statistics_of(impl_->problem.model) == Statistics::running;
+  return predict(x, running ? Statistics::running : Statistics::support);
+}
+
+std::vector<float> AdaptedTask::predict(std::span<const float> x, Statistics statistics) {
+  Impl& im = *impl_;
+  const Problem& p = im.problem;
+  const auto in = static_cast<std::size_t>(p.model.input.size());
+  if (x.size() % in != 0)
+    throw InvalidArgument(fmt::format("predict: {} numbers are no whole number of examples of {}", x.size(), in));
+  if (statistics == Statistics::running && p.layout.statistics == 0)
+    throw InvalidArgument("predict: the model keeps no running statistics; train with statistics = \"running\"");
+  const auto count = static_cast<int>(x.size() / in);
+  std::vector<float> out;
+  if (count == 0) return out;
+  const int stages = static_cast<int>(p.layout.stages.size());
+  if (statistics == Statistics::batch) {  // every row counts, so all go at once
+    if (!im.transductive || im.transductive->sizes.examples != count)
+      im.transductive = std::make_unique<Forward>(*im.backend, p, EngineSizes{0, stages, count, count, 0, 1});
+    im.run(*im.transductive, x, 0, count, out, statistics);
+    return out;
+  }
+  const int support = static_cast<int>(im.support_x.size() / in);
+  const bool given = statistics == Statistics::running;
+  const EngineSizes sizes{0, stages, support + prediction_rows, given ? 0 : support, 0, 1};
+  if (!im.inductive || im.inductive->sizes.statistics_rows != sizes.statistics_rows)
+    im.inductive = std::make_unique<Forward>(*im.backend, p, sizes);
+  std::vector<float> rows(static_cast<std::size_t>(support + prediction_rows) * in, 0.0F);
+  std::copy(im.support_x.begin(), im.support_x.end(), rows.begin());
+  for (int first = 0; first < count; first += prediction_rows) {
+    const int now = std::min(prediction_rows, count - first);
+    std::copy_n(x.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(first) * in),
+                static_cast<std::size_t>(now) * in,
+                rows.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(support) * in));
+    im.run(*im.inductive, rows, support, now, out, statistics);
+  }
+  return out;
+}
+
+const std::vector<double>& AdaptedTask::parameters() const { return impl_->parameters; }
+double AdaptedTask::support_loss() const { return impl_->support_loss; }
+std::int64_t AdaptedTask::bytes() const {
+  return impl_->own_bytes + (impl_->inductive ? impl_->inductive->bytes : 0) +
+         (impl_->transductive ? impl_->transductive->bytes : 0);
+}
+
+}  // namespace cumeta

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// Devices by name, and what a plan must know of machines that are here or not.
+#include "cumeta/device.h"
+
+#include <fmt/format.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "cumeta/error.h"
+
+namespace cumeta {
+
+namespace {
+
+int usable_cores() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return std::max(1L, sysconf(_SC_NPROCESSORS_ONLN));
+}
+
+struct KnownGpu {
+  const char* name;
+  int multiprocessors;
+  std::int64_t gibibytes;
+  std::int64_t shared_memory;
+  int capability;
+  double gflops;
+};
+constexpr KnownGpu known_gpus[] = {
+    {"h100", 132, 80, 232448, 90, 66900},    {"h200", 132, 141, 232448, 90, 66900},
+    {"a100", 108, 80, 166912, 80, 19500},    {"l4", 58, 24, 101376, 89, 30300},
+    {"rtx4090", 128, 24, 101376, 89, 82600}, {"rtx3090", 82, 24, 101376, 86, 35600},
+    {"t4", 40, 16, 65536, 75, 8100},
+};
+
+}  // namespace
+
+Machine cpu_machine(int threads) {
+  Machine m;
+  m.cores = threads > 0 ? threads : usable_cores();
+  m.name = fmt::format("cpu, {} thread{}", m.cores, m.cores == 1 ? "" : "s");
+  m.memory = static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
+  return m;
+}
+
+Machine cuda_machine(const std::string& name) {
+  std::string known;
+  for (const KnownGpu& gpu : known_gpus) {
+    if (name == gpu.name)
+      return {name, gpu.multiprocessors, gpu.gibibytes << 30, gpu.shared_memory, gpu.capability, gpu.gflops};
+    known += known.empty() ? gpu.name : std::string(", ") + gpu.name;
+  }
+  throw InvalidArgument(fmt::format("machine {}: not known; choose one of {}", name, known));
+}
+
+std::string to_string(Device device) {
+  switch (device) {
+    case Device::reference:
+      return "reference";
+    case Device::cpu:
+      return "cpu";
+    case Device::cuda:
+      return "cuda";
+  }
+  return "?";
+}
+
+Device device_from(const std::string& name) {
+  for (Device device : {Device::reference, Device::cpu, Device::cuda})
+    if (name == to_string(device)) return device;
+  throw InvalidArgument(fmt::format("device {}: not known; choose one of reference, cpu, cuda", name));
+}
+
+}  // namespace cumeta
