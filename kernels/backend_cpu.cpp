@@ -4,9 +4,12 @@
 
 #include <fmt/format.h>
 
+#include <atomic>
 #include <cassert>
 #include <cmath>
 #include <cstring>
+#include <exception>
+#include <mutex>
 
 #include "kernels/all_layers.h"
 #include "kernels/tools/elementwise_cpu.h"
@@ -106,8 +109,24 @@ std::string CpuBackend::name() const {
   return fmt::format("cpu ({}, {} thread{})", simd_target_name(), lanes(), lanes() == 1 ? "" : "s");
 }
 std::shared_ptr<std::byte> CpuBackend::allocate(std::size_t bytes) { return allocate_host(bytes); }
-void CpuBackend::for_each_chunk(int chunks, const std::function<void(int chunk, int lane)>& work) {
-  pool_.run(chunks, work);
+void CpuBackend::for_each_chunk(int chunks, int lanes, const std::function<void(int chunk, int lane)>& work) {
+  if (lanes == pool_.threads()) return pool_.run(chunks, work);
+  // Fewer lanes than workers have memory: a job is a lane, which takes chunks until none is left.
+  std::atomic<int> next{0};
+  std::mutex mutex;
+  std::exception_ptr failure;
+  int failed = chunks;
+  pool_.run(lanes, [&](int lane, int) {
+    for (int chunk = next.fetch_add(1); chunk < chunks; chunk = next.fetch_add(1)) {
+      try {
+        work(chunk, lane);
+      } catch (...) {
+        const std::lock_guard<std::mutex> lock(mutex);
+        if (chunk < failed) failed = chunk, failure = std::current_exception();
+      }
+    }
+  });
+  if (failure) std::rethrow_exception(failure);
 }
 void CpuBackend::outer_step(const OuterStep& step) { outer_step_cpu(step, pool_); }
 void CpuBackend::upload(std::span<const float> from, Array to) { copy_to_rows(from, to); }

@@ -31,10 +31,11 @@ class CpuBackend final : public Backend {
   CpuBackend(int threads, bool pin);
   std::string name() const override;
   Number number() const override { return Number::float32; }
+  bool on_host() const override { return true; }
   std::shared_ptr<std::byte> allocate(std::size_t bytes) override;
   int lanes() const override { return pool_.threads(); }
   Lane& lane(int index) override { return lanes_[static_cast<std::size_t>(index)]; }
-  void for_each_chunk(int chunks, const std::function<void(int chunk, int lane)>& work) override;
+  void for_each_chunk(int chunks, int lanes, const std::function<void(int chunk, int lane)>& work) override;
   void outer_step(const OuterStep& step) override;
   void upload(std::span<const float> from, Array to) override;
   void upload(std::span<const double> from, Array to) override;

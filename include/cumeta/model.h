@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A model: the shape of one example, a list of layers, a loss.
 #pragma once
+#include <span>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,16 @@ struct Parameter {
 /// All parameter arrays of a model. Throws InvalidArgument when the layers do not fit together.
 CUMETA_API std::vector<Parameter> parameters(const Model& model);
 CUMETA_API int parameter_count(const Model& model);
+/// One parameter array (or a gradient of its shape) in PyTorch's order, as safetensors files hold it.
+struct NamedArray {
+  std::string name;
+  std::vector<int> shape;
+  std::vector<double> values;
+};
+/// A flat vector, in the library's own order, to PyTorch's arrays and back. Linear weights behind a Flatten go from
+/// height-width-channel to channel-height-width.
+CUMETA_API std::vector<NamedArray> to_pytorch(const Model& model, std::span<const double> flat);
+CUMETA_API std::vector<double> from_pytorch(const Model& model, std::span<const NamedArray> arrays);
 /// Numbers per example that the loss sees (classes or outputs).
 CUMETA_API int output_count(const Model& model);
 

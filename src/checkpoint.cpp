@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checkpoints: safetensors with PyTorch's names, shapes and orders for parameters; moments, rates and statistics beside
+// them; counters, algorithm and recipe as metadata. Nothing of the clock or the machine: equal state = equal file.
+#include <fmt/format.h>
+
+#include <bit>
+#include <charconv>
+
+#include "cumeta/error.h"
+#include "src/learner_impl.h"
+#include "src/parameters.h"
+#include "src/safetensors.h"
+
+namespace cumeta {
+
+namespace {
+
+constexpr const char* format_name = "cumeta checkpoint 1";
+
+std::vector<std::int64_t> shape_of(const ParameterArray& a) {
+  return {a.parameter.shape.begin(), a.parameter.shape.end()};
+}
+
+/// Writes or reads one vector over all parameters, array by array, as prefix + name.
+void put(safetensors::File& file, const Model& model, const std::string& prefix, std::span<const double> flat) {
+  for (const ParameterArray& a : parameter_arrays(model)) {
+    const std::vector<double> values = to_file_order(
+        a, flat.subspan(static_cast<std::size_t>(a.parameter.offset), static_cast<std::size_t>(a.parameter.size)));
+    const std::vector<float> narrow(values.begin(), values.end());
+    // float32 holds what the fast devices compute in; the reference's doubles keep their bits.
+    bool exact = true;
+    for (std::size_t i = 0; i < values.size(); ++i)
+      exact &= std::bit_cast<std::uint64_t>(static_cast<double>(narrow[i])) == std::bit_cast<std::uint64_t>(values[i]);
+    file.tensors[prefix + a.parameter.name] = exact ? safetensors::tensor(std::span<const float>(narrow), shape_of(a))
+                                                    : safetensors::tensor(std::span<const double>(values), shape_of(a));
+  }
+}
+
+std::vector<double> get(const safetensors::File& file, const std::string& path, const Model& model,
+                        const std::string& prefix) {
+  std::vector<double> flat(static_cast<std::size_t>(parameter_count(model)));
+  for (const ParameterArray& a : parameter_arrays(model)) {
+    const safetensors::Tensor& t = file.at(prefix + a.parameter.name, path);
+    if (t.shape != shape_of(a))
+      throw FileError(fmt::format("{}: {}{} has shape {}, the model needs {}; use the model that made the file", path,
+                                  prefix, a.parameter.name, safetensors::text_of(t.shape),
+                                  safetensors::text_of(shape_of(a))));
+    from_file_order(a, safetensors::doubles(t),
+                    std::span(flat).subspan(static_cast<std::size_t>(a.parameter.offset),
+                                            static_cast<std::size_t>(a.parameter.size)));
+  }
+  return flat;
+}
+
+void put_numbers(safetensors::File& file, const std::string& name, const std::vector<double>& values) {
+  file.tensors[name] = safetensors::tensor(std::span<const double>(values), {static_cast<std::int64_t>(values.size())});
+}
+std::vector<double> get_numbers(const safetensors::File& file, const std::string& path, const std::string& name,
+                                std::int64_t size) {
+  const safetensors::Tensor& t = file.at(name, path);
+  if (static_cast<std::int64_t>(safetensors::elements(t)) != size)
+    throw FileError(fmt::format("{}: {} has {} numbers, {} are needed; use the recipe that made the file", path, name,
+                                safetensors::elements(t), size));
+  return safetensors::doubles(t);
+}
+
+const std::string& text(const safetensors::File& file, const std::string& path, const std::string& key) {
+  const auto found = file.metadata.find(key);
+  if (found == file.metadata.end())
+    throw FileError(fmt::format("{}: no \"{}\" in its metadata; this is no checkpoint of cumeta", path, key));
+  return found->second;
+}
+std::int64_t count(const safetensors::File& file, const std::string& path, const std::string& key) {
+  const std::string& value = text(file, path, key);
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+  if (error != std::errc{} || end != value.data() + value.size() || number < 0)
+    throw FileError(fmt::format("{}: {} is \"{}\", not a count; the file is damaged", path, key, value));
+  return number;
+}
+
+std::string optimizer_name(const Optimizer& optimizer) {
+  return std::holds_alternative<Adam>(optimizer) ? "adam" : "sgd";
+}
+
+std::string rate_name(int row) { return fmt::format("rates.{}.", row); }
+
+}  // namespace
+
+void Learner::save(const std::string& path, const std::string& recipe) const {
+  const Impl& im = *impl_;
+  const int P = im.shape.layout.parameters;
+  safetensors::File file;
+  // Everything of the size of the meta-parameters: the parameters' part, then a row per kept rate.
+  auto put_meta = [&](const std::string& prefix, Array row) {
+    if (!row) return;
+    const std::vector<double> all = im.download(row);
+    const std::span<const double> values(all);
+    put(file, im.model, prefix, values.first(static_cast<std::size_t>(P)));
+    for (int k = 0; im.shape.learned_rates && k < im.shape.rate_rows; ++k)
+      put(file, im.model, prefix + rate_name(k),
+          values.subspan(static_cast<std::size_t>(1 + k) * static_cast<std::size_t>(P), static_cast<std::size_t>(P)));
+  };
+  put_meta("", im.state.meta);
+  put_meta("optimizer.first.", im.state.first);
+  put_meta("optimizer.second.", im.state.second);
+  if (im.state.inner_second) put(file, im.model, "inner.second.", im.download(im.state.inner_second));
+  if (im.state.running) put_numbers(file, "running_statistics", im.download(im.state.running));
+  file.metadata = {{"format", format_name},
+                   {"algorithm", name_of(im.algorithm)},
+                   {"order", to_string(im.shape.order)},
+                   {"optimizer", optimizer_name(im.options.optimizer)},
+                   {"updates", std::to_string(im.updates)},
+                   {"skipped", std::to_string(im.skipped)},
+                   {"seed", std::to_string(im.options.seed)},
+                   {"recipe", recipe}};
+  safetensors::write(path, file);
+}
+
+namespace {
+
+void load_meta(const safetensors::File& file, const std::string& path, const Model& model, const Problem& shape,
+               Backend& backend, const std::string& prefix, Array row) {
+  if (!row) return;
+  std::vector<double> values = get(file, path, model, prefix);
+  for (int k = 0; shape.learned_rates && k < shape.rate_rows; ++k) {
+    const std::vector<double> rates = get(file, path, model, prefix + rate_name(k));
+    values.insert(values.end(), rates.begin(), rates.end());
+  }
+  backend.upload(values, row);
+}
+
+}  // namespace
+
+void Learner::load(const std::string& path) {
+  Impl& im = *impl_;
+  const safetensors::File file = safetensors::read(path, safetensors::Checksum::required);
+  auto same = [&](const char* key, const std::string& mine) {
+    const std::string& theirs = text(file, path, key);
+    if (theirs != mine)
+      throw FileError(fmt::format("{}: {} is {}, this learner's is {}; resume with the recipe that made the file", path,
+                                  key, theirs, mine));
+  };
+  same("format", format_name);
+  same("algorithm", name_of(im.algorithm));
+  same("order", to_string(im.shape.order));
+  same("optimizer", optimizer_name(im.options.optimizer));
+  same("seed", std::to_string(im.options.seed));
+  const std::int64_t updates = count(file, path, "updates"), skipped = count(file, path, "skipped");
+  // Everything is read before anything is changed.
+  std::vector<double> inner, running;
+  if (im.state.inner_second) inner = get(file, path, im.model, "inner.second.");
+  if (im.state.running) running = get_numbers(file, path, "running_statistics", im.state.running.size);
+  for (const char* prefix : {"", "optimizer.first.", "optimizer.second."}) {
+    const bool wanted =
+        *prefix == '\0' || (prefix[10] == 'f' ? static_cast<bool>(im.state.first) : static_cast<bool>(im.state.second));
+    if (!wanted) continue;
+    get(file, path, im.model, prefix);
+    for (int k = 0; im.shape.learned_rates && k < im.shape.rate_rows; ++k)
+      get(file, path, im.model, prefix + rate_name(k));
+  }
+  load_meta(file, path, im.model, im.shape, *im.backend, "", im.state.meta);
+  load_meta(file, path, im.model, im.shape, *im.backend, "optimizer.first.", im.state.first);
+  load_meta(file, path, im.model, im.shape, *im.backend, "optimizer.second.", im.state.second);
+  if (!inner.empty()) im.backend->upload(inner, im.state.inner_second);
+  if (!running.empty()) im.backend->upload(running, im.state.running);
+  im.updates = updates, im.skipped = skipped;
+}
+
+void Learner::load_parameters(const std::string& path) {
+  Impl& im = *impl_;
+  const safetensors::File file = safetensors::read(path);
+  const std::vector<double> values = get(file, path, im.model, "");
+  std::vector<double> rates;
+  if (im.shape.learned_rates && file.tensors.contains(rate_name(0) + cumeta::parameters(im.model).front().name))
+    for (int k = 0; k < im.shape.rate_rows; ++k) {
+      const std::vector<double> row = get(file, path, im.model, rate_name(k));
+      rates.insert(rates.end(), row.begin(), row.end());
+    }
+  std::vector<double> running;
+  if (im.state.running && file.tensors.contains("running_statistics"))
+    running = get_numbers(file, path, "running_statistics", im.state.running.size);
+  set_parameters(values);
+  if (!rates.empty()) im.backend->upload(rates, im.state.rates);
+  if (!running.empty()) im.backend->upload(running, im.state.running);
+}
+
+std::string Learner::recipe_in(const std::string& path) {
+  return text(safetensors::read(path, safetensors::Checksum::required), path, "recipe");
+}
+
+std::vector<NamedArray> to_pytorch(const Model& model, std::span<const double> flat) {
+  if (flat.size() != static_cast<std::size_t>(parameter_count(model)))
+    throw InvalidArgument(fmt::format("the model has {} parameters, not {}", parameter_count(model), flat.size()));
+  std::vector<NamedArray> all;
+  for (const ParameterArray& a : parameter_arrays(model))
+    all.push_back({a.parameter.name, a.parameter.shape,
+                   to_file_order(a, flat.subspan(static_cast<std::size_t>(a.parameter.offset),
+                                                 static_cast<std::size_t>(a.parameter.size)))});
+  return all;
+}
+
+std::vector<double> from_pytorch(const Model& model, std::span<const NamedArray> arrays) {
+  std::vector<double> flat(static_cast<std::size_t>(parameter_count(model)));
+  for (const ParameterArray& a : parameter_arrays(model)) {
+    const NamedArray* found = nullptr;
+    for (const NamedArray& given : arrays)
+      if (given.name == a.parameter.name) found = &given;
+    if (!found) throw InvalidArgument(fmt::format("parameter {} is missing", a.parameter.name));
+    if (found->shape != a.parameter.shape || found->values.size() != static_cast<std::size_t>(a.parameter.size))
+      throw InvalidArgument(fmt::format("parameter {} has {} numbers in another shape than the model's {}",
+                                        a.parameter.name, found->values.size(), a.parameter.size));
+    from_file_order(a, found->values,
+                    std::span(flat).subspan(static_cast<std::size_t>(a.parameter.offset),
+                                            static_cast<std::size_t>(a.parameter.size)));
+  }
+  return flat;
+}
+
+}  // namespace cumeta
