@@ -76,7 +76,7 @@ class CudaBackend final : public Backend {
 
   int lanes() const override { return static_cast<int>(lanes_.size()); }
   Lane& lane(int index) override { return *lanes_.at(static_cast<std::size_t>(index)); }
-  void for_each_chunk(int chunks, const std::function<void(int chunk, int lane)>& work) override;
+  void for_each_chunk(int chunks, int lanes, const std::function<void(int chunk, int lane)>& work) override;
   void outer_step(const OuterStep& step) override { outer_step_cuda(*lanes_[0], step, outer_workspace_.get()); }
 
   void upload(std::span<const float> from, Array to) override {
@@ -153,8 +153,8 @@ std::shared_ptr<std::byte> CudaBackend::allocate(std::size_t bytes) {
   return owner;
 }
 
-void CudaBackend::for_each_chunk(int chunks, const std::function<void(int chunk, int lane)>& work) {
-  const int lanes = std::min(chunks, static_cast<int>(lanes_.size()));
+void CudaBackend::for_each_chunk(int chunks, int lanes, const std::function<void(int chunk, int lane)>& work) {
+  lanes = std::min({lanes, chunks, static_cast<int>(lanes_.size())});
   const bool fork = lanes > 1 && lanes_[0]->mode() != CudaLane::Mode::load;
   if (fork) {
     check(cudaSetDevice(device_.ordinal), "fork");

@@ -194,7 +194,7 @@ TEST_F(CudaBackendTest, RecordingReplaysWithNewData) {
   // Chunks of two tasks on two lanes, forked and joined inside the graph.
   const auto recording = backend_->record([&] {
     backend_->for_each_chunk(
-        2, [&](int chunk, int lane) { backend_->lane(lane).add(out.rows(2 * chunk, 2), 1, x.rows(2 * chunk, 2)); });
+        2, 2, [&](int chunk, int lane) { backend_->lane(lane).add(out.rows(2 * chunk, 2), 1, x.rows(2 * chunk, 2)); });
   });
   EXPECT_EQ(recording->kernel_nodes(), 2);
   EXPECT_EQ(read(out), std::vector<double>(24, 0.0)) << "recording must not run";

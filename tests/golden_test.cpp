@@ -56,8 +56,8 @@ TEST_P(GoldenFile, Cuda) {
   hold_against(load_golden(GetParam()), Device::cuda, 1e-4);
 }
 
-INSTANTIATE_TEST_SUITE_P(Golden, GoldenFile, ::testing::ValuesIn(golden_names()), [](const auto& info) {
-  std::string name = info.param;
+INSTANTIATE_TEST_SUITE_P(Golden, GoldenFile, ::testing::ValuesIn(golden_names()), [](const auto& parameter) {
+  std::string name = parameter.param;
   for (char& c : name)
     if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
   return name;
