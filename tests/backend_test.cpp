@@ -178,7 +178,7 @@ TEST_P(BackendTest, EveryChunkRunsOnceAndTheFirstFailureIsThrown) {
   EXPECT_GE(backend.lanes(), 1);
   std::mutex mutex;
   std::multiset<int> seen;
-  backend.for_each_chunk(9, [&](int chunk, int lane) {
+  backend.for_each_chunk(9, backend.lanes(), [&](int chunk, int lane) {
     const std::lock_guard<std::mutex> lock(mutex);
     EXPECT_GE(lane, 0);
     EXPECT_LT(lane, backend.lanes());
@@ -186,12 +186,12 @@ TEST_P(BackendTest, EveryChunkRunsOnceAndTheFirstFailureIsThrown) {
   });
   EXPECT_EQ(seen, (std::multiset<int>{0, 1, 2, 3, 4, 5, 6, 7, 8}));
   try {
-    backend.for_each_chunk(9, [](int chunk, int) {
+    backend.for_each_chunk(9, backend.lanes(), [](int chunk, int) {
       if (chunk >= 3) throw std::runtime_error(std::to_string(chunk));
     });
     ADD_FAILURE() << "nothing thrown";
   } catch (const std::runtime_error& error) { EXPECT_STREQ(error.what(), "3"); }
-  backend.for_each_chunk(0, [](int, int) { ADD_FAILURE() << "no chunk was asked for"; });
+  backend.for_each_chunk(0, backend.lanes(), [](int, int) { ADD_FAILURE() << "no chunk was asked for"; });
 }
 
 TEST_P(BackendTest, ChunksWriteWhatTheOthersRead) {
@@ -199,7 +199,7 @@ TEST_P(BackendTest, ChunksWriteWhatTheOthersRead) {
   const int chunks = 6, size = 100;
   GuardedArray a(backend, chunks, size), sum(backend, 1, size);
   backend.lane(0).fill(a.array(), 1.0);
-  backend.for_each_chunk(chunks, [&](int chunk, int lane) {
+  backend.for_each_chunk(chunks, backend.lanes(), [&](int chunk, int lane) {
     const Array row = a.array().rows(chunk, 1);
     for (int k = 0; k <= chunk; ++k) backend.lane(lane).add(row, 1.0, row);
   });
