@@ -30,6 +30,7 @@ struct Case {
   std::int64_t rows, columns, depth;
   int segments;
   bool listed, accumulate;
+  bool started = false;  // from a row, as from a bias
 };
 
 void check(const Case& c) {
@@ -65,10 +66,12 @@ void check(const Case& c) {
     segments.push_back({a[static_cast<std::size_t>(s)].data(), b[static_cast<std::size_t>(s)].data(), c.depth});
   }
   Floats result = small_integers(static_cast<std::size_t>(c.rows * c_step), 55);
+  const Floats start = small_integers(static_cast<std::size_t>(c.columns), 77);
   std::vector<double> expected(result.begin(), result.end());
   for (std::size_t i = 0; i < static_cast<std::size_t>(c.rows); ++i) {
     for (std::int64_t j = 0; j < c.columns; ++j) {
       double sum = c.accumulate ? result[static_cast<std::size_t>(c_rows[i] + j)] : 0.0;
+      if (c.started) sum = start[static_cast<std::size_t>(j)];
       for (const auto& segment : segments) {
         for (std::int64_t k = 0; k < segment.depth; ++k) {
           const std::int64_t ak = c.listed ? a_terms[static_cast<std::size_t>(k)] : k * a_step;
@@ -94,6 +97,7 @@ void check(const Case& c) {
   }
   contraction.c = result.data();
   contraction.accumulate = c.accumulate;
+  if (c.started) contraction.start = start.data();
   contract(contraction);
   for (std::size_t i = 0; i < result.size(); ++i) ASSERT_EQ(result[i], expected[i]) << "at " << i;
 }
@@ -102,6 +106,8 @@ TEST(Contraction, EveryHeightAndWidthInBothForms) {
   for (const bool listed : {false, true}) {
     for (std::int64_t rows = 1; rows <= 27; ++rows) check({rows, 1 + (rows * 13) % 70, 11, 1, listed, rows % 2 == 0});
     for (std::int64_t columns = 1; columns <= 140; ++columns) check({7, columns, 5, 2, listed, columns % 3 == 0});
+    for (std::int64_t columns = 1; columns <= 70; columns += 3) check({9, columns, 300, 1, listed, false, true});
+    check({9, 21, 0, 1, listed, false, true});
   }
 }
 

@@ -112,9 +112,8 @@ class Conv2dCpu final : public LayerPasses {
   void to_outputs(float* y, const float* bias, const Pairs& pairs) const {
     for_each_chunk([&](int first, int images) {
       float* to = y + std::int64_t{first} * out_.size();
-      if (bias) cpu::repeat_row(to, bias, std::int64_t{images} * out_.height * out_.width, layer_.filters, 1.0f);
       if (!padded_) {
-        contract_classes(forward_, first, images, in_.size(), layer_.filters, pairs, to, bias != nullptr);
+        contract_classes(forward_, first, images, in_.size(), layer_.filters, pairs, to, bias);
         return;
       }
       std::array<ContractionSegment, 2> segments;
@@ -131,20 +130,20 @@ class Conv2dCpu final : public LayerPasses {
                 .a_terms = padded_taps_.data(),
                 .b_terms = weight_rows_.data(),
                 .c = to,
-                .accumulate = bias != nullptr});
+                .start = bias});
     });
   }
 
   void to_inputs(float* dx, const Pairs& pairs) const {
     for_each_chunk([&](int first, int images) {
       contract_classes(backward_, first, images, out_.size(), in_.channels, pairs,
-                       dx + std::int64_t{first} * in_.size(), false);
+                       dx + std::int64_t{first} * in_.size(), nullptr);
     });
   }
 
   /// pair.a are the images that the classes' rows of A count in, `a_image` numbers each.
   void contract_classes(const std::vector<PixelClass>& classes, int first, int images, std::int64_t a_image,
-                        std::int64_t columns, const Pairs& pairs, float* c, bool accumulate) const {
+                        std::int64_t columns, const Pairs& pairs, float* c, const float* bias) const {
     std::array<ContractionSegment, 32> segments;
     for (const PixelClass& pixels : classes) {
       Contraction contraction{.rows = images * pixels.per_image,
@@ -154,7 +153,7 @@ class Conv2dCpu final : public LayerPasses {
                               .segments = segments.data(),
                               .b_step = columns,
                               .c = c,
-                              .accumulate = accumulate};
+                              .start = bias};
       const auto flush = [&] {
         contract(contraction);
         contraction.accumulate = true;

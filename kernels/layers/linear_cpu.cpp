@@ -75,7 +75,6 @@ class LinearCpu final : public LayerPasses {
 
   // y [examples][outputs] = bias + sum of segments
   void from_inputs(float* y, const float* bias, const ContractionSegment* segments, int count) const {
-    if (bias) cpu::repeat_row(y, bias, examples_, outputs_, 1.0f);
     contract(EvenContraction{.rows = examples_,
                              .columns = outputs_,
                              .a_row_step = inputs_,
@@ -84,7 +83,7 @@ class LinearCpu final : public LayerPasses {
                              .segments = segments,
                              .segment_count = count,
                              .c = y,
-                             .accumulate = bias != nullptr});
+                             .start = bias});
   }
   // dx [examples][inputs]
   void to_inputs(float* dx, const ContractionSegment* segments, int count) const {

@@ -56,15 +56,19 @@ void contract_block(const Contraction& whole, TileArguments& t) {
     const bool masked = width % kLanes != 0;
     t.first_column = column;
     t.last_lanes = static_cast<int>(width - (vectors - 1) * kLanes);
-    const int most = tile_rows(vectors);
-    for (std::int64_t row = 0; row < whole.rows;) {
-      const std::int64_t left = whole.rows - row;
-      const std::int64_t tiles = (left + most - 1) / most;  // even heights: no thin tile at the end
-      const int height = static_cast<int>((left + tiles - 1) / tiles);
-      t.a_rows = whole.a_rows + row;
-      t.c_rows = whole.c_rows + row;
-      choose_tile<kListed>(height, vectors, masked)(t);
-      row += height;
+    // Even heights, so that no thin tile is left at the end: `taller` tiles of height + 1, then tiles of height.
+    const std::int64_t tiles = (whole.rows + tile_rows(vectors) - 1) / tile_rows(vectors);
+    const std::int64_t height = tiles > 0 ? whole.rows / tiles : 0;
+    const std::int64_t taller = whole.rows - tiles * height;
+    TileFunction tile = choose_tile<kListed>(static_cast<int>(taller > 0 ? height + 1 : height), vectors, masked);
+    t.a_rows = whole.a_rows;
+    t.c_rows = whole.c_rows;
+    for (std::int64_t i = 0; i < tiles; ++i) {
+      if (i == taller) tile = choose_tile<kListed>(static_cast<int>(height), vectors, masked);
+      tile(t);
+      const std::int64_t done = i < taller ? height + 1 : height;
+      t.a_rows += done;
+      t.c_rows += done;
     }
     column += width;
   }
@@ -83,6 +87,7 @@ void contract_strided(const Contraction& whole) {
   t.b_step = whole.b_step;
   t.c = whole.c;
   t.accumulate = whole.accumulate;
+  t.start = whole.start;
   int segment = 0;
   std::int64_t done = 0;  // terms of that segment
   do {
@@ -110,6 +115,7 @@ void contract_listed(const Contraction& whole) {
   t.segments = block.data();
   t.c = whole.c;
   t.accumulate = whole.accumulate;
+  t.start = whole.start;
   const std::int64_t depth = whole.segment_count > 0 ? whole.segments[0].depth : 0;
   const std::int64_t length = std::max<std::int64_t>(kListedBlockTerms / std::max(whole.segment_count, 1), 8);
   std::int64_t done = 0;
@@ -157,6 +163,7 @@ void contract_even(const EvenContraction& whole) {
     part.b_step = whole.b_step;
     part.c = whole.c + row * whole.c_step;
     part.accumulate = whole.accumulate;
+    part.start = whole.start;
     for (int first = 0; first == 0 || first < whole.segment_count; first += kBlockSegments) {
       part.segment_count = std::min(whole.segment_count - first, kBlockSegments);
       for (int s = 0; s < part.segment_count; ++s) {

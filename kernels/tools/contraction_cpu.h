@@ -35,6 +35,7 @@ struct Contraction {
   const std::int32_t* b_terms = nullptr;
   float* c = nullptr;
   bool accumulate = false;
+  const float* start = nullptr;  ///< without accumulate: every row of C begins as this one (a bias) instead of zero
 };
 
 void contract(const Contraction& contraction);
@@ -52,6 +53,7 @@ struct EvenContraction {
   int segment_count = 0;
   float* c = nullptr;
   bool accumulate = false;
+  const float* start = nullptr;  ///< without accumulate: every row of C begins as this one (a bias) instead of zero
 };
 
 void contract(const EvenContraction& contraction);

@@ -36,6 +36,7 @@ struct TileArguments {
   std::int64_t first_column;
   float* c;
   bool accumulate;
+  const float* start;
   int last_lanes;  // valid lanes of the last vector
 };
 
@@ -56,6 +57,13 @@ HWY_NOINLINE void contraction_tile(const TileArguments& t) {
     for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
       for (int j = 0; j < kVectors; ++j) sum[i][j] = load(c + t.c_rows[i], j);
+    }
+  } else if (t.start != nullptr) {
+    const float* HWY_RESTRICT start = t.start + t.first_column;
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors; ++j) sum[i][j] = load(start, j);
     }
   } else {
 #pragma GCC unroll 16
