@@ -46,7 +46,6 @@ struct Thread {
   uint64_t value = 0, result = 0;
   unsigned source_lane = 0;
   unsigned barriers = 0, warp_syncs = 0;  // parity picks the happens-before tag
-  PendingCopy copies[most_copies];  // a ring
   unsigned copies_pushed = 0, copies_done = 0;
   int group = 0;
 };
@@ -102,6 +101,7 @@ struct Scheduler {
 };
 
 Scheduler scheduler;
+PendingCopy copies[most_threads][most_copies];  // a ring for each thread
 Scheduler& s = scheduler;
 
 __attribute__((format(printf, 3, 4))) void fail(cudaError_t error, const Thread* thread, const char* format, ...) {
@@ -359,7 +359,7 @@ void* dynamic_shared() { return s.shared.dynamic(); }
 void push_async_copy(const AsyncCopy& copy) {
   Thread& self = *s.current;
   if (self.copies_pushed - self.copies_done == most_copies) trap("more than 1024 asynchronous copies under way");
-  self.copies[self.copies_pushed++ % most_copies] = {copy, self.group};
+  copies[self.number][self.copies_pushed++ % most_copies] = {copy, self.group};
 }
 
 void commit_async_copies() { ++s.current->group; }
@@ -367,7 +367,7 @@ void commit_async_copies() { ++s.current->group; }
 bool next_async_copy(int pending, AsyncCopy* copy) {
   Thread& self = *s.current;
   if (self.copies_done == self.copies_pushed) return false;
-  const PendingCopy& oldest = self.copies[self.copies_done % most_copies];
+  const PendingCopy& oldest = copies[self.number][self.copies_done % most_copies];
   if (oldest.group >= self.group - pending) return false;
   *copy = oldest.copy;
   ++self.copies_done;
