@@ -9,6 +9,7 @@ cheap.
 
   tests/mutants/run.py                      all rows
   tests/mutants/run.py --row batch_norm     rows whose name contains the text (may be given more than once)
+  tests/mutants/run.py --subset            the first row of every file
   tests/mutants/run.py --shard 1/4          every fourth row, from the first
   tests/mutants/run.py --list               only says what there is, and whether each row still applies
 
@@ -132,6 +133,9 @@ class Build:
 def selected(mutants, arguments):
     if arguments.row:
         mutants = [m for m in mutants if any(text in m.name for text in arguments.row)]
+    if arguments.subset:
+        files = [m.file for m in mutants]
+        mutants = [m for i, m in enumerate(mutants) if files.index(m.file) == i]
     if arguments.shard:
         index, count = map(int, arguments.shard.split("/"))
         mutants = mutants[index - 1::count]
@@ -173,6 +177,7 @@ def run_row(build, mutant):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--row", action="append", help="only rows whose name contains this text")
+    parser.add_argument("--subset", action="store_true", help="only the first row of every file")
     parser.add_argument("--shard", help="I/N: every Nth row, from the Ith")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="of the build")
     parser.add_argument("--list", action="store_true", help="only list the rows")
