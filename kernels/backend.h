@@ -17,6 +17,8 @@
 namespace cumeta {
 
 struct EpisodeTables;
+struct MlpProgram;
+struct MlpArrays;
 
 /// An in-order queue of a device: one worker of the CPU's pool, or one CUDA stream.
 /// Algebra works on tasks [0, out.tasks); a shared row (stride 0) may stand for any input.
@@ -88,6 +90,15 @@ class Backend {
   virtual bool draws_episodes() const { return false; }
   virtual void open_episodes(const EpisodeTables& /*tables*/) {}
   virtual void draw_episodes(Lane& /*lane*/, Array /*x*/, Array /*t*/, int /*first_task*/, Array /*control*/) {}
+
+  /// Whole inner loops of small models in one piece (kernels/programs/mlp_program.h): whether this backend runs one,
+  /// and whether it can draw the open episodes inside it.
+  virtual bool runs_program(const MlpProgram& /*program*/) const { return false; }
+  virtual bool program_draws(const MlpProgram& /*program*/) const { return false; }
+  /// Fills the rows of tasks [0, arrays.row.tasks). With control the program draws tasks first_task, first_task + 1,
+  /// ... of the open episodes itself; without (empty) x and t are given.
+  virtual void run_program(Lane& /*lane*/, const MlpProgram& /*program*/, const MlpArrays& /*arrays*/,
+                           int /*first_task*/, Array /*control*/) {}
 };
 
 std::unique_ptr<Backend> open_reference();

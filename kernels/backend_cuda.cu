@@ -11,6 +11,7 @@
 #include "kernels/device_cuda.h"
 #include "kernels/episodes_cuda.h"
 #include "kernels/outer_step_cuda.h"
+#include "kernels/programs/mlp_program_cuda.h"
 #include "kernels/tools/cuda_handles.h"
 #include "kernels/tools/staging_cuda.h"
 
@@ -102,6 +103,24 @@ class CudaBackend final : public Backend {
   }
   void draw_episodes(Lane& lane, Array x, Array t, int first_task, Array control) override {
     episodes_->draw(static_cast<CudaLane&>(lane), x, t, first_task, control);
+  }
+
+  bool runs_program(const MlpProgram& program) const override { return runs_mlp_program(*lanes_[0], program); }
+  bool program_draws(const MlpProgram& program) const override {
+    if (!episodes_ || program.cross_entropy) return false;
+    const auto* sinusoid = std::get_if<SinusoidEpisodes>(&episodes_->tables().kind);
+    return sinusoid && sinusoid->rows == program.support + program.query && program.layer[0].inputs == 1 &&
+           program.outputs() == 1;
+  }
+  void run_program(Lane& lane, const MlpProgram& program, const MlpArrays& arrays, int first_task,
+                   Array control) override {
+    DrawnSinusoids drawn;
+    if (control) {
+      const EpisodeTables& tables = episodes_->tables();
+      drawn = {tables.seed, tables.purpose, std::get<SinusoidEpisodes>(tables.kind).ranges, first_task,
+               control.row<const double>(0)};
+    }
+    run_mlp_program(static_cast<CudaLane&>(lane), program, arrays, drawn);
   }
 
  private:

@@ -16,6 +16,8 @@ class DeviceEpisodes {
   /// read from control when the kernel runs.
   void draw(const CudaLane& lane, Array x, Array t, int first_task, Array control) const;
 
+  const EpisodeTables& tables() const { return tables_; }
+
  private:
   EpisodeTables tables_;  ///< its spans are those of the device
   std::shared_ptr<std::byte> pixels_, class_begin_;
