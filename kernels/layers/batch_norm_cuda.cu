@@ -5,19 +5,10 @@
 #include "kernels/layers/batch_norm.h"
 #include "kernels/tools/channel_sums_cuda.cuh"
 #include "kernels/tools/cuda_launch.cuh"
+#include "kernels/tools/task_rows_cuda.cuh"
 
 namespace cumeta {
 namespace {
-
-/// A row per task, as kernels see it; null: not there.
-struct TaskRows {
-  float* data = nullptr;
-  std::int64_t stride = 0;
-
-  TaskRows() = default;
-  explicit TaskRows(const Array& a) : data(a ? a.row<float>(0) : nullptr), stride(a.stride) {}
-  __device__ float* of(int task) const { return data ? data + task * stride : nullptr; }
-};
 
 struct BatchNormCall {
   TaskRows x, y, r, dy, dx, dw, w, Rx, Ry, Rr, Rw, Rdy, Rdx, Rdw;
@@ -287,7 +278,7 @@ class BatchNormCuda final : public LayerPasses {
   void run(Op op, Kernel by_four, Kernel by_one, int tasks, const BatchNormCall& call) const {
     bool vectors = call.channels % 4 == 0;
     for (const TaskRows& rows : {call.x, call.y, call.dy, call.dx, call.Rx, call.Ry, call.Rdy, call.Rdx})
-      vectors = vectors && reinterpret_cast<std::uintptr_t>(rows.data) % 16 == 0 && rows.stride % 4 == 0;
+      vectors = vectors && rows.aligned();
     launch(lane_, op, vectors ? by_four : by_one,
            dim3(static_cast<unsigned>(tasks), blocks_for(call.channels, ChannelBlock<1>::channels)), dim3(256), 0,
            call);

@@ -12,17 +12,23 @@ class Conv2dCuda final : public LayerPasses {
       : run_(layer, geometry, scratch, lane) {}
 
   void forward(const Values& v) const override {
-    run_.forward("convolution forward", {v.x, run_.weight(v.w)}, {}, run_.bias(v.w), v.y);
+    run_.run_forward("convolution forward", run_.plan_forward({v.x, run_.weight(v.w)}, {}, run_.bias(v.w), v.y),
+                     v.y.tasks);
   }
   void backward(const Values& v, const Gradients& d) const override {
-    run_.backward("convolution backward", d.x, {d.y, run_.weight(v.w)}, {}, d.w, {v.x, d.y}, {}, d.y);
+    run_.run_backward("convolution backward",
+                      run_.plan_backward(d.x, {d.y, run_.weight(v.w)}, {}, d.w, {v.x, d.y}, {}, d.y), d.w, v.y.tasks);
   }
   void tangent_forward(const Values& v, const Values& R) const override {
-    run_.forward("convolution tangent forward", {R.x, run_.weight(v.w)}, {v.x, run_.weight(R.w)}, run_.bias(R.w), R.y);
+    run_.run_forward("convolution tangent forward",
+                     run_.plan_forward({R.x, run_.weight(v.w)}, {v.x, run_.weight(R.w)}, run_.bias(R.w), R.y),
+                     v.y.tasks);
   }
   void tangent_backward(const Values& v, const Gradients& d, const Values& R, const Gradients& Rd) const override {
-    run_.backward("convolution tangent backward", Rd.x, {Rd.y, run_.weight(v.w)}, {d.y, run_.weight(R.w)}, Rd.w,
-                  {v.x, Rd.y}, {R.x, d.y}, Rd.y);
+    run_.run_backward("convolution tangent backward",
+                      run_.plan_backward(Rd.x, {Rd.y, run_.weight(v.w)}, {d.y, run_.weight(R.w)}, Rd.w, {v.x, Rd.y},
+                                         {R.x, d.y}, Rd.y),
+                      Rd.w, v.y.tasks);
   }
 
  private:

@@ -34,7 +34,33 @@ constexpr std::int64_t scratch(const ConvBlock& b, const Geometry& g, OnReferenc
   return 4 * std::int64_t{g.examples} * output(b.convolution, g.input).size();
 }
 constexpr std::int64_t scratch(const ConvBlock&, const Geometry&, OnCpu) { return 0; }
-constexpr std::int64_t scratch(const ConvBlock&, const Geometry&, OnCuda) { return 0; }
+
+/// CUDA's scratch, numbers per task: the gradients of z and their tangents, sums of tiles or chunks of rows, sums per
+/// channel, and the convolution's splits.
+struct ConvBlockRoom {
+  std::int64_t dz = 0, Rdz = 0, parts = 0, sums = 0, splits = 0, size = 0;
+};
+/// Up to so many rows (examples x pixels) one block makes a channel's sums; beyond, chunks of half as many.
+constexpr std::int64_t kRowsOfOneBlock = 4096;
+constexpr int norm_chunks(std::int64_t rows) {
+  return rows <= kRowsOfOneBlock ? 1 : static_cast<int>((rows + kRowsOfOneBlock / 2 - 1) / (kRowsOfOneBlock / 2));
+}
+constexpr int kNormSums = 5;
+constexpr ConvBlockRoom conv_block_room(const ConvBlock& b, const Geometry& g) {
+  const auto whole = [](std::int64_t n) { return (n + 3) / 4 * 4; };
+  const Shape z = output(b.convolution, g.input);
+  const std::int64_t rows = std::int64_t{g.examples} * z.height * z.width;
+  const std::int64_t tiles = rows <= 160 ? (rows + 19) / 20 : (rows + 63) / 64, chunks = norm_chunks(rows);
+  const std::int64_t of_tiles = 2 * tiles, of_chunks = chunks > 1 ? kNormSums * chunks : 0;
+  ConvBlockRoom room;
+  room.Rdz = whole(rows * z.channels);
+  room.parts = 2 * room.Rdz;
+  room.sums = room.parts + whole((of_tiles > of_chunks ? of_tiles : of_chunks) * z.channels);
+  room.splits = room.sums + whole(std::int64_t{kNormSums} * z.channels);
+  room.size = room.splits + scratch(b.convolution, g, OnCuda{});
+  return room;
+}
+constexpr std::int64_t scratch(const ConvBlock& b, const Geometry& g, OnCuda) { return conv_block_room(b, g).size; }
 
 std::unique_ptr<LayerPasses> bind(const ConvBlock&, const Geometry&, Array scratch, ReferenceLane&);
 std::unique_ptr<LayerPasses> bind(const ConvBlock&, const Geometry&, Array scratch, CpuLane&);

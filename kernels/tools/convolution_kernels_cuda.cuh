@@ -48,8 +48,14 @@ __device__ __forceinline__ void store_columns(float* out, int n, int columns, bo
   }
 }
 
-template <class T, int VA, int VB, bool transposed>
-__device__ __forceinline__ void gather_block(const GatherCall& call, int task, int work, float* shared) {
+struct NoObserver {
+  __device__ void operator()(int, int, float4) const {}
+};
+
+/// `observe(m, n, v)` sees every finished number once more, bias added: rows m of the gather, columns n .. n + 3.
+template <class T, int VA, int VB, bool transposed, class Observe = NoObserver>
+__device__ __forceinline__ void gather_block(const GatherCall& call, int task, int work, float* shared,
+                                             Observe&& observe = {}) {
   constexpr Layout LB = transposed ? Layout::along_k : Layout::along_row;
   const GatherShape& shape = call.shape;
   const int row_tile = work / call.column_tiles, column_tile = work % call.column_tiles;
@@ -79,6 +85,7 @@ __device__ __forceinline__ void gather_block(const GatherCall& call, int task, i
               shape.out_step * i;
     }
     store_columns(out + static_cast<std::int64_t>(pixel) * shape.columns, n, shape.columns, call.vector_out, v);
+    observe(m, n, v);
   };
   const GatherLoader<T, VA> a(pairs, shape, grid, tile);
   if constexpr (transposed) {
@@ -178,22 +185,6 @@ __global__ void __launch_bounds__(D::threads, D::min_blocks < W::min_blocks ? D:
     gather_block<D, 4, 4, true>(data, task, work < long_blocks ? work : work - weight_blocks, shared);
   } else {
     bias_block<W::threads>(weights, task, work - weight_blocks - data_blocks, shared);
-  }
-}
-
-/// out[i] = sum over splits of part[split][i], in their order; the last `columns` numbers are the bias's.
-__global__ void __launch_bounds__(256, 4)
-    add_splits_kernel(const float* part, std::int64_t part_stride, int splits, int weights, int columns, float* out,
-                      std::int64_t out_stride, float* bias, std::int64_t bias_stride) {
-  const int task = static_cast<int>(blockIdx.x), i = static_cast<int>(blockIdx.y * blockDim.x + threadIdx.x);
-  if (i >= weights + (bias ? columns : 0)) return;
-  const float* row = part + task * part_stride + i;
-  float sum = row[0];
-  for (int s = 1; s < splits; ++s) sum += row[static_cast<std::int64_t>(s) * (weights + columns)];
-  if (i < weights) {
-    out[task * out_stride + i] = sum;
-  } else {
-    bias[task * bias_stride + i - weights] = sum;
   }
 }
 

@@ -7,7 +7,6 @@
 #include "kernels/tools/cuda_launch.cuh"
 
 namespace cumeta {
-namespace {
 
 /// One term of a sum: two arrays whose product is contracted.
 struct Term {
@@ -43,24 +42,75 @@ class ConvolutionLaunches {
   Array weight(const Array& w) const { return w ? w.slice(0, weight_size()) : Array{}; }
   Array bias(const Array& w) const { return w && layer_.bias ? w.slice(weight_size(), layer_.filters) : Array{}; }
 
+  struct ForwardPlan {
+    GatherCall call;
+    GatherTile tile = GatherTile::m64n64;
+    Vectors vectors = Vectors::none;
+  };
   /// z = sum over terms (x, w) + bias
-  void forward(Op op, const Term& first, const Term& second, const Array& bias, const Array& z) const {
+  ForwardPlan plan_forward(const Term& first, const Term& second, const Array& bias, const Array& z,
+                           bool vectors = true) const {
     const bool left = geometry_.input.channels % 4 == 0 && aligned(first.a) && aligned(second.a);
-    const bool right = layer_.filters % 4 == 0 && aligned(first.b) && aligned(second.b);
-    const Vectors vectors = !right ? Vectors::none : left ? Vectors::full : Vectors::half;
-    const std::int64_t rows = std::int64_t{weights_.pixels};
-    const GatherTile tile = choose_gather_tile(rows, layer_.filters, weights_.rows, vectors);
-    GatherCall call = gather_call(forward_shape(layer_, geometry_, tile), tile, operand_pairs(first, second), z);
-    if (bias) call.bias = bias.row<float>(0), call.bias_stride = bias.stride;
-    const auto go = [&]<class T, int VA, int VB>() {
-      launch(lane_, op, gather_kernel<T, VA, VB, false>, grid(z.tasks, call.shape.tiles * call.column_tiles),
-             dim3(T::threads), 0, call);
-    };
-    if (vectors == Vectors::none) return go.template operator()<TileM64N64, 1, 1>();
-    if (vectors == Vectors::half) {
-      if (tile == GatherTile::m128n32) return go.template operator()<TileM128N32, 1, 4>();
+    const bool right = vectors && layer_.filters % 4 == 0 && aligned(first.b) && aligned(second.b);
+    ForwardPlan plan;
+    plan.vectors = !right ? Vectors::none : left ? Vectors::full : Vectors::half;
+    plan.tile = choose_gather_tile(weights_.pixels, layer_.filters, weights_.rows, plan.vectors);
+    plan.call = gather_call(forward_shape(layer_, geometry_, plan.tile), plan.tile, operand_pairs(first, second), z);
+    if (bias) plan.call.bias = bias.row<float>(0), plan.call.bias_stride = bias.stride;
+    return plan;
+  }
+
+  struct BackwardPlan {
+    std::vector<GatherCall> data;  ///< empty: dx is not wanted
+    WeightCall weights;            ///< no row tiles: dw is not wanted
+    GatherTile data_tile = GatherTile::m64n64;
+    WeightTile weight_tile = WeightTile::m64n64;
+    bool data_vectors = false;
+    Vectors vectors = Vectors::none;
+    /// One launch can do it all.
+    bool joint() const { return data.size() == 1 && weights.row_tiles > 0 && data_vectors && vectors == Vectors::full; }
+  };
+  /// dx = sum over terms (dz, w);  dw = sum over terms (x, dz), db = column sums of bias_source. Empty: not wanted.
+  BackwardPlan plan_backward(const Array& dx, const Term& dx_first, const Term& dx_second, const Array& dw,
+                             const Term& dw_first, const Term& dw_second, const Array& bias_source,
+                             bool vectors = true) const {
+    BackwardPlan plan;
+    plan.data_vectors = vectors && layer_.filters % 4 == 0 && aligned(dx_first.a) && aligned(dx_first.b) &&
+                        aligned(dx_second.a) && aligned(dx_second.b);
+    const bool left = geometry_.input.channels % 4 == 0 && aligned(dw_first.a) && aligned(dw_second.a);
+    const bool right = vectors && layer_.filters % 4 == 0 && aligned(dw_first.b) && aligned(dw_second.b);
+    plan.vectors = !right ? Vectors::none : left ? Vectors::full : Vectors::half;
+    // The tile of a class by its mean number of rows.
+    const std::int64_t rows = std::int64_t{geometry_.examples} * geometry_.input.height * geometry_.input.width /
+                              (layer_.stride * layer_.stride);
+    plan.data_tile = choose_gather_tile(rows, geometry_.input.channels, layer_.filters,
+                                        plan.data_vectors ? Vectors::full : Vectors::none);
+    plan.weight_tile = choose_weight_tile(weights_.rows, weights_.columns, plan.vectors);
+    // Side by side only tiles for equally narrow layers are compiled.
+    if (dx && plan.data_vectors && plan.vectors == Vectors::full) {
+      if (plan.data_tile == GatherTile::m128n32 && plan.weight_tile != WeightTile::m64n32)
+        plan.data_tile = GatherTile::m64n64;
+      if (plan.data_tile != GatherTile::m128n32) plan.weight_tile = WeightTile::m64n64;
+    }
+    if (dx)
+      for (const GatherShape& shape : backward_data_shapes(layer_, geometry_, plan.data_tile))
+        plan.data.push_back(gather_call(shape, plan.data_tile, operand_pairs(dx_first, dx_second), dx));
+    if (dw) plan.weights = weight_call(plan.weight_tile, operand_pairs(dw_first, dw_second), dw, bias_source);
+    return plan;
+  }
+
+  /// One launch of the plan (kernels/tools/convolution_launch_cuda.cu).
+  void run_forward(Op op, const ForwardPlan& plan, int tasks) const;
+  /// One launch where the plan is joint, else one per part; one more where dw is made of splits.
+  void run_backward(Op op, const BackwardPlan& plan, const Array& dw, int tasks) const;
+  /// go.operator()<Tile, VA, VB>() for the plan's tile.
+  template <class Go>
+  static void pick_forward(const ForwardPlan& plan, const Go& go) {
+    const GatherTile tile = plan.tile;
+    if (plan.vectors == Vectors::none) return go.template operator()<TileM64N64, 1, 1>();
+    if (plan.vectors == Vectors::half) {
       if (tile == GatherTile::m128n64_short) return go.template operator()<TileM128N64Short, 1, 4>();
-      return go.template operator()<TileM64N64, 1, 4>();
+      return go.template operator()<TileM128N32, 1, 4>();
     }
     if (tile == GatherTile::m128n32) return go.template operator()<TileM128N32, 4, 4>();
     if (tile == GatherTile::m20n64) return go.template operator()<TileM20N64, 4, 4>();
@@ -68,43 +118,7 @@ class ConvolutionLaunches {
     return go.template operator()<TileM64N64, 4, 4>();
   }
 
-  /// dx = sum over terms (dz, w);  dw = sum over terms (x, dz), db = column sums of bias_source. Empty: not wanted.
-  void backward(Op op, const Array& dx, const Term& dx_first, const Term& dx_second, const Array& dw,
-                const Term& dw_first, const Term& dw_second, const Array& bias_source) const {
-    const bool data_vectors = layer_.filters % 4 == 0 && aligned(dx_first.a) && aligned(dx_first.b) &&
-                              aligned(dx_second.a) && aligned(dx_second.b);
-    const bool left = geometry_.input.channels % 4 == 0 && aligned(dw_first.a) && aligned(dw_second.a);
-    const bool right = layer_.filters % 4 == 0 && aligned(dw_first.b) && aligned(dw_second.b);
-    const Vectors vectors = !right ? Vectors::none : left ? Vectors::full : Vectors::half;
-    // The tile of a class by its mean number of rows.
-    const std::int64_t rows = std::int64_t{geometry_.examples} * geometry_.input.height * geometry_.input.width /
-                              (layer_.stride * layer_.stride);
-    const GatherTile data_tile = choose_gather_tile(rows, geometry_.input.channels, layer_.filters,
-                                                    data_vectors ? Vectors::full : Vectors::none);
-    const WeightTile weight_tile = choose_weight_tile(weights_.rows, weights_.columns, vectors);
-
-    std::vector<GatherShape> data;
-    if (dx) data = backward_data_shapes(layer_, geometry_, data_tile);
-    const OperandPairs data_pairs = operand_pairs(dx_first, dx_second);
-    WeightCall weights;
-    if (dw) weights = weight_call(weight_tile, operand_pairs(dw_first, dw_second), dw, bias_source);
-    std::size_t first_shape = 0;
-    bool weights_done = !dw;
-    if (dw && data.size() == 1 && data_vectors && vectors == Vectors::full) {
-      launch_both(op, data_tile, gather_call(data[0], data_tile, data_pairs, dx), weight_tile, weights, dx.tasks);
-      first_shape = 1, weights_done = true;
-    }
-    for (std::size_t i = first_shape; i < data.size(); ++i)
-      launch_data(op, data_tile, data_vectors, gather_call(data[i], data_tile, data_pairs, dx), dx.tasks);
-    if (!weights_done) launch_weights(op, weight_tile, vectors, weights, dw.tasks);
-    if (dw && weights_.splits > 1) {
-      const int numbers = static_cast<int>(weight_size()) + (layer_.bias ? layer_.filters : 0);
-      const Array db = bias(dw);
-      launch(lane_, op, add_splits_kernel, grid(dw.tasks, static_cast<int>(blocks_for(numbers, 256))), dim3(256), 0,
-             weights.out, weights.out_stride, weights_.splits, static_cast<int>(weight_size()), layer_.filters,
-             dw.row<float>(0), dw.stride, db ? db.row<float>(0) : nullptr, db.stride);
-    }
-  }
+  static int weight_work(const WeightCall& w) { return w.row_tiles * w.column_tiles * w.shape.splits + w.bias_blocks; }
 
  private:
   static dim3 grid(int tasks, int work) { return dim3(static_cast<unsigned>(tasks), static_cast<unsigned>(work)); }
@@ -135,48 +149,38 @@ class ConvolutionLaunches {
     }
     return call;
   }
-  static int weight_work(const WeightCall& w) { return w.row_tiles * w.column_tiles * w.shape.splits + w.bias_blocks; }
 
-  void launch_data(Op op, GatherTile tile, bool vectors, const GatherCall& call, int tasks) const {
-    const auto go = [&]<class T, int V>() {
-      launch(lane_, op, gather_kernel<T, V, V, true>, grid(tasks, call.shape.tiles * call.column_tiles),
-             dim3(T::threads), 0, call);
-    };
-    if (!vectors) return go.template operator()<TileM64N64, 1>();
-    if (tile == GatherTile::m128n32) return go.template operator()<TileM128N32, 4>();
-    if (tile == GatherTile::m20n64) return go.template operator()<TileM20N64, 4>();
-    if (tile == GatherTile::m20n32) return go.template operator()<TileM20N32, 4>();
+ public:
+  /// go.operator()<Tile, V>() for the plan's data tile.
+  template <class Go>
+  static void pick_data(const BackwardPlan& plan, const Go& go) {
+    if (!plan.data_vectors) return go.template operator()<TileM64N64, 1>();
+    if (plan.data_tile == GatherTile::m128n32) return go.template operator()<TileM128N32, 4>();
+    if (plan.data_tile == GatherTile::m20n64) return go.template operator()<TileM20N64, 4>();
+    if (plan.data_tile == GatherTile::m20n32) return go.template operator()<TileM20N32, 4>();
     return go.template operator()<TileM64N64, 4>();
   }
-  void launch_weights(Op op, WeightTile tile, Vectors vectors, const WeightCall& call, int tasks) const {
-    const auto go = [&]<class T, int VA, int VB>() {
-      launch(lane_, op, weight_kernel<T, VA, VB>, grid(tasks, weight_work(call)), dim3(T::threads), 0, call);
-    };
-    if (vectors == Vectors::none) return go.template operator()<TileM64N64, 1, 1>();
-    if (vectors == Vectors::half) {
-      if (tile == WeightTile::m16n64) return go.template operator()<TileM16N64, 1, 4>();
-      if (tile == WeightTile::m32n32) return go.template operator()<TileM32N32, 1, 4>();
-      return go.template operator()<TileM64N64, 1, 4>();
+  /// go.operator()<Tile, VA, VB>() for the plan's weight tile.
+  template <class Go>
+  static void pick_weights(const BackwardPlan& plan, const Go& go) {
+    if (plan.vectors == Vectors::none) return go.template operator()<TileM64N64, 1, 1>();
+    if (plan.vectors == Vectors::half) {
+      if (plan.weight_tile == WeightTile::m16n64) return go.template operator()<TileM16N64, 1, 4>();
+      return go.template operator()<TileM32N32, 1, 4>();
     }
-    if (tile == WeightTile::m64n32) return go.template operator()<TileM64N32, 4, 4>();
+    if (plan.weight_tile == WeightTile::m64n32) return go.template operator()<TileM64N32, 4, 4>();
     return go.template operator()<TileM64N64, 4, 4>();
   }
-  void launch_both(Op op, GatherTile data_tile, const GatherCall& data, WeightTile weight_tile,
-                   const WeightCall& weights, int tasks) const {
-    const auto go = [&]<class D, class W>() {
-      launch(lane_, op, backward_kernel<D, W>, grid(tasks, data.shape.tiles * data.column_tiles + weight_work(weights)),
-             dim3(D::threads), 0, data, weights);
-    };
-    const auto pick = [&]<class D>() {
-      if (weight_tile == WeightTile::m64n32) return go.template operator()<D, TileM64N32>();
-      return go.template operator()<D, TileM64N64>();
-    };
-    if (data_tile == GatherTile::m128n32) return pick.template operator()<TileM128N32>();
-    if (data_tile == GatherTile::m20n64) return pick.template operator()<TileM20N64>();
-    if (data_tile == GatherTile::m20n32) return pick.template operator()<TileM20N32>();
-    return pick.template operator()<TileM64N64>();
+  /// go.operator()<data tile, weight tile>() for a joint plan.
+  template <class Go>
+  static void pick_joint(const BackwardPlan& plan, const Go& go) {
+    if (plan.data_tile == GatherTile::m128n32) return go.template operator()<TileM128N32, TileM64N32>();
+    if (plan.data_tile == GatherTile::m20n64) return go.template operator()<TileM20N64, TileM64N64>();
+    if (plan.data_tile == GatherTile::m20n32) return go.template operator()<TileM20N32, TileM64N64>();
+    return go.template operator()<TileM64N64, TileM64N64>();
   }
 
+ private:
   Conv2d layer_;
   Geometry geometry_;
   Array scratch_;
@@ -184,5 +188,4 @@ class ConvolutionLaunches {
   WeightShape weights_;
 };
 
-}  // namespace
 }  // namespace cumeta

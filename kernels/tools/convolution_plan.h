@@ -69,16 +69,14 @@ enum class Vectors { full, half, none };
 /// on a large GPU in mind): its group count orders the sums, so it must not follow the number of tasks.
 inline GatherTile choose_gather_tile(std::int64_t rows, int columns, int length, Vectors vectors) {
   if (vectors == Vectors::none) return GatherTile::m64n64;
-  if (vectors == Vectors::half)
-    return columns <= 32 ? GatherTile::m128n32 : length <= 12 ? GatherTile::m128n64_short : GatherTile::m64n64;
-  if (rows <= 24) return GatherTile::m20n32;
+  if (vectors == Vectors::half) return columns > 32 && length <= 12 ? GatherTile::m128n64_short : GatherTile::m128n32;
+  if (rows <= 24 || (rows <= 160 && columns <= 32)) return GatherTile::m20n32;
   if (rows <= 160) return GatherTile::m20n64;
   return columns <= 32 ? GatherTile::m128n32 : GatherTile::m64n64;
 }
 inline WeightTile choose_weight_tile(int rows, int columns, Vectors vectors) {
   if (vectors == Vectors::none) return WeightTile::m64n64;
-  if (vectors == Vectors::half)
-    return rows <= 16 ? WeightTile::m16n64 : rows <= 32 && columns <= 32 ? WeightTile::m32n32 : WeightTile::m64n64;
+  if (vectors == Vectors::half) return rows <= 16 ? WeightTile::m16n64 : WeightTile::m32n32;
   return columns > 32 ? WeightTile::m64n64 : WeightTile::m64n32;
 }
 inline GatherShape forward_shape(const Conv2d& l, const Geometry& g, GatherTile tile) {

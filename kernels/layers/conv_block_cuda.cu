@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+// Convolution + batch norm + ReLU (+ max-pool) on CUDA: each pass one launch, its parts phases of it.
+#include <map>
+#include <mutex>
+
+#include "kernels/layers/conv_block.h"
+#include "kernels/layers/conv_block_phases_cuda.cuh"
+#include "kernels/tools/convolution_launch_cuda.cuh"
+
+namespace cumeta {
+namespace {
+
+/// The counters of one bound block.
+class TicketRange {
+ public:
+  explicit TicketRange(int count) {
+    const std::lock_guard lock(mutex());
+    int at = 0;
+    for (const auto& [first, size] : taken()) {
+      if (first - at >= count) break;
+      at = first + size;
+    }
+    if (at + count > kTicketWords)
+      raise(ErrorKind::out_of_memory, "cuda: fused convolution blocks bound at once need more than " +
+                                          std::to_string(kTicketWords) + " counters: run fewer tasks per chunk");
+    taken()[first_ = at] = count;
+  }
+  ~TicketRange() {
+    const std::lock_guard lock(mutex());
+    taken().erase(first_);
+  }
+  TicketRange(const TicketRange&) = delete;
+  TicketRange& operator=(const TicketRange&) = delete;
+  int first() const { return first_; }
+
+ private:
+  static std::mutex& mutex() {
+    static std::mutex m;
+    return m;
+  }
+  static std::map<int, int>& taken() {
+    static std::map<int, int> t;
+    return t;
+  }
+  int first_ = 0;
+};
+
+class ConvBlockCuda final : public LayerPasses {
+ public:
+  ConvBlockCuda(const ConvBlock& block, const Geometry& g, Array scratch, CudaLane& lane)
+      : lane_(lane),
+        room_(conv_block_room(block, g)),
+        scratch_(scratch),
+        convolution_(block.convolution, g,
+                     cumeta::scratch(block.convolution, g, OnCuda{})
+                         ? scratch.slice(room_.splits, room_.size - room_.splits)
+                         : Array{},
+                     lane),
+        tickets_(Tickets::words_for(scratch.tasks)) {
+    const Shape z = output(block.convolution, g.input), y = output(block, g.input);
+    NormCall& n = norm_;
+    n.channels = z.channels, n.rows = g.examples * z.height * z.width;
+    n.counted = g.statistics_rows * z.height * z.width;
+    n.mean_at = n.rows * n.channels, n.winner_at = n.mean_at + 2 * n.channels;
+    weights_ = parameters(block.convolution, g.input);
+    if (block.norm.scale) n.gamma_at = weights_;
+    if (block.norm.shift) n.beta_at = weights_ + (block.norm.scale ? n.channels : 0);
+    n.chunks = norm_chunks(n.rows), n.rows_per_chunk = tiles_of(n.rows, n.chunks);
+    n.y_rows = g.examples * y.height * y.width, n.apply_rows = 512, n.applies = tiles_of(n.y_rows, n.apply_rows);
+    n.pooled = block.pooled, n.kernel = block.pool.kernel, n.stride = block.pool.stride;
+    n.z_height = z.height, n.z_width = z.width, n.y_height = y.height, n.y_width = y.width;
+    n.z_line = FastDivisor(z.width), n.z_image = FastDivisor(z.height * z.width);
+    n.y_line = FastDivisor(y.width), n.y_image = FastDivisor(y.height * y.width);
+    n.eps = static_cast<float>(block.norm.eps);
+    z_size_ = std::int64_t{n.rows} * n.channels;
+  }
+
+  void forward(const Values& v) const override {
+    NormCall norm = values(v);
+    const auto plan = convolution_.plan_forward({v.x, convolution_.weight(v.w)}, {}, convolution_.bias(v.w),
+                                                v.r.slice(0, z_size_), vectors(norm));
+    forward("convolution block forward", plan, norm, false, v.y.tasks);
+  }
+  void tangent_forward(const Values& v, const Values& R) const override {
+    NormCall norm = values(v);
+    norm.Rw = TaskRows(R.w), norm.Ry = TaskRows(R.y), norm.Rr = TaskRows(R.r);
+    const auto plan = convolution_.plan_forward({R.x, convolution_.weight(v.w)}, {v.x, convolution_.weight(R.w)},
+                                                convolution_.bias(R.w), R.r.slice(0, z_size_), vectors(norm));
+    forward("convolution block tangent forward", plan, norm, true, v.y.tasks);
+  }
+  void backward(const Values& v, const Gradients& d) const override {
+    NormCall norm = values(v);
+    norm.dy = TaskRows(d.y), norm.dw = TaskRows(d.w);
+    const Array dz = scratch_.slice(room_.dz, z_size_);
+    const auto plan =
+        convolution_.plan_backward(d.x, {dz, convolution_.weight(v.w)}, {}, d.w, {v.x, dz}, {}, dz, vectors(norm));
+    backward("convolution block backward", plan, norm, false, d.w, v.y.tasks);
+  }
+  void tangent_backward(const Values& v, const Gradients& d, const Values& R, const Gradients& Rd) const override {
+    NormCall norm = values(v);
+    norm.dy = TaskRows(d.y), norm.Rw = TaskRows(R.w), norm.Rr = TaskRows(R.r);
+    norm.Rdy = TaskRows(Rd.y), norm.Rdw = TaskRows(Rd.w);
+    const Array dz = scratch_.slice(room_.dz, z_size_), Rdz = scratch_.slice(room_.Rdz, z_size_);
+    const auto plan = convolution_.plan_backward(Rd.x, {Rdz, convolution_.weight(v.w)}, {dz, convolution_.weight(R.w)},
+                                                 Rd.w, {v.x, Rdz}, {R.x, dz}, Rdz, vectors(norm));
+    backward("convolution block tangent backward", plan, norm, true, Rd.w, v.y.tasks);
+  }
+
+ private:
+  NormCall values(const Values& v) const {
+    NormCall norm = norm_;
+    norm.w = TaskRows(v.w), norm.y = TaskRows(v.y), norm.r = TaskRows(v.r);
+    const auto room = [&](std::int64_t at, std::int64_t end) { return TaskRows(scratch_.slice(at, end - at)); };
+    norm.dz = room(room_.dz, room_.Rdz), norm.Rdz = room(room_.Rdz, room_.parts);
+    norm.parts = room(room_.parts, room_.sums), norm.sums = room(room_.sums, room_.splits);
+    return norm;
+  }
+  static bool vectors(const NormCall& n) {
+    bool all = n.channels % 4 == 0;
+    for (const TaskRows& rows : {n.y, n.r, n.dy, n.Ry, n.Rr, n.Rdy, n.dz, n.Rdz}) all = all && rows.aligned();
+    return all;
+  }
+  Tickets tickets(int tasks) const {
+    Tickets t;
+    t.first = tickets_.first(), t.tasks = tasks;
+    return t;
+  }
+  static dim3 grid(int tasks, int work) { return dim3(static_cast<unsigned>(tasks) * static_cast<unsigned>(work)); }
+
+  void forward(Op op, const ConvolutionLaunches::ForwardPlan& plan, const NormCall& norm, bool tangent,
+               int tasks) const {
+    const int work = plan.call.shape.tiles * plan.call.column_tiles + norm.channel_groups() * norm.applies;
+    const auto go = [&]<class T, int VA, int VB>() {
+      launch(lane_, op, block_forward<T, VA, VB>, grid(tasks, work), dim3(T::threads), 0, plan.call, norm, tangent,
+             tickets(tasks));
+    };
+    ConvolutionLaunches::pick_forward(plan, go);
+  }
+
+  void backward(Op op, const ConvolutionLaunches::BackwardPlan& plan, const NormCall& norm, bool tangent,
+                const Array& dw, int tasks) const {
+    if (!dw && plan.data.empty()) return;
+    const int gradients = norm.channel_groups() * norm.chunks * (norm.chunks > 1 ? 2 : 1);
+    const WeightCall& weights = plan.weights;
+    const int splits =
+        weights.shape.splits > 1 && dw
+            ? static_cast<int>(blocks_for(convolution_.weight_size() + (weights.bias ? norm.channels : 0), 256))
+            : 0;
+    if (plan.joint()) {
+      const GatherCall& data = plan.data[0];
+      const int work =
+          gradients + data.shape.tiles * data.column_tiles + ConvolutionLaunches::weight_work(weights) + splits;
+      const auto go = [&]<class D, class W>() {
+        launch(lane_, op, block_backward<D, W, 4, 4, true>, grid(tasks, work), dim3(W::threads), 0, data, weights, norm,
+               tangent, tickets(tasks));
+      };
+      return ConvolutionLaunches::pick_joint(plan, go);
+    }
+    if (plan.data.empty()) {
+      const int work = gradients + ConvolutionLaunches::weight_work(weights) + splits;
+      const auto go = [&]<class W, int VA, int VB>() {
+        launch(lane_, op, block_backward<W, W, VA, VB, false>, grid(tasks, work), dim3(W::threads), 0, GatherCall{},
+               weights, norm, tangent, tickets(tasks));
+      };
+      return ConvolutionLaunches::pick_weights(plan, go);
+    }
+    launch(lane_, op, vectors(norm) ? block_gradients<4> : block_gradients<1>, grid(tasks, gradients), dim3(256), 0,
+           norm, tangent, tickets(tasks));
+    convolution_.run_backward(op, plan, dw, tasks);
+  }
+
+  CudaLane& lane_;
+  ConvBlockRoom room_;
+  Array scratch_;
+  ConvolutionLaunches convolution_;
+  TicketRange tickets_;
+  NormCall norm_;
+  int weights_ = 0;
+  std::int64_t z_size_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<LayerPasses> bind(const ConvBlock& block, const Geometry& geometry, Array scratch, CudaLane& lane) {
+  return std::make_unique<ConvBlockCuda>(block, geometry, scratch, lane);
+}
+
+}  // namespace cumeta

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// The convolution's own launches: forward, backward-data, backward-weights.
+#include "kernels/tools/convolution_launch_cuda.cuh"
+
+namespace cumeta {
+namespace {
+
+/// out[i] = sum over splits of part[split][i], in their order; the last `columns` numbers are the bias's.
+__global__ void __launch_bounds__(256, 4)
+    add_splits_kernel(const float* part, std::int64_t part_stride, int splits, int weights, int columns, float* out,
+                      std::int64_t out_stride, float* bias, std::int64_t bias_stride) {
+  const int task = static_cast<int>(blockIdx.x), i = static_cast<int>(blockIdx.y * blockDim.x + threadIdx.x);
+  if (i >= weights + (bias ? columns : 0)) return;
+  const float* row = part + task * part_stride + i;
+  float sum = row[0];
+  for (int s = 1; s < splits; ++s) sum += row[static_cast<std::int64_t>(s) * (weights + columns)];
+  if (i < weights) {
+    out[task * out_stride + i] = sum;
+  } else {
+    bias[task * bias_stride + i - weights] = sum;
+  }
+}
+
+}  // namespace
+
+void ConvolutionLaunches::run_forward(Op op, const ForwardPlan& plan, int tasks) const {
+  const auto go = [&]<class T, int VA, int VB>() {
+    launch(lane_, op, gather_kernel<T, VA, VB, false>, grid(tasks, plan.call.shape.tiles * plan.call.column_tiles),
+           dim3(T::threads), 0, plan.call);
+  };
+  pick_forward(plan, go);
+}
+
+void ConvolutionLaunches::run_backward(Op op, const BackwardPlan& plan, const Array& dw, int tasks) const {
+  if (plan.joint()) {
+    const GatherCall& data = plan.data[0];
+    const auto go = [&]<class D, class W>() {
+      launch(lane_, op, backward_kernel<D, W>,
+             grid(tasks, data.shape.tiles * data.column_tiles + weight_work(plan.weights)), dim3(D::threads), 0, data,
+             plan.weights);
+    };
+    pick_joint(plan, go);
+  } else {
+    for (const GatherCall& call : plan.data) {
+      const auto go = [&]<class T, int V>() {
+        launch(lane_, op, gather_kernel<T, V, V, true>, grid(tasks, call.shape.tiles * call.column_tiles),
+               dim3(T::threads), 0, call);
+      };
+      pick_data(plan, go);
+    }
+    if (plan.weights.row_tiles > 0) {
+      const auto go = [&]<class T, int VA, int VB>() {
+        launch(lane_, op, weight_kernel<T, VA, VB>, grid(tasks, weight_work(plan.weights)), dim3(T::threads), 0,
+               plan.weights);
+      };
+      pick_weights(plan, go);
+    }
+  }
+  if (!dw || weights_.splits == 1) return;
+  const WeightCall& weights = plan.weights;
+  const Array db = bias(dw);
+  launch(lane_, op, add_splits_kernel, grid(dw.tasks, static_cast<int>(blocks_for(weight_size() + db.size, 256))),
+         dim3(256), 0, weights.out, weights.out_stride, weights_.splits, static_cast<int>(weight_size()),
+         layer_.filters, dw.row<float>(0), dw.stride, db ? db.row<float>(0) : nullptr, db.stride);
+}
+
+}  // namespace cumeta

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// Phases inside one launch: blocks take their work in the order in which they start, count what is done per task, and
+// wait for the counts of earlier phases.
+//
+// A block waits only for work with a smaller number. Smaller numbers were taken before by blocks that are running or
+// done, so some running block can always go on, whatever number of blocks fits the device.
+#pragma once
+#include "kernels/tools/cuda_shared.cuh"
+
+namespace cumeta {
+
+constexpr int kTicketWords = 1 << 18;
+/// Whoever launches phased kernels holds a range of its own, so kernels on several streams never meet.
+static __device__ unsigned ticket_words[kTicketWords];
+
+/// words: [next work | blocks done | per task kCounters counts], all zero before and after a launch.
+struct Tickets {
+  static constexpr int kCounters = 4;
+  int first = 0, tasks = 0;  // range of ticket_words, tasks of this launch
+
+  static constexpr int words_for(int task_count) { return 2 + kCounters * task_count; }
+  __device__ unsigned* counter(int task, int which) const {
+    return ticket_words + first + 2 + kCounters * task + which;
+  }
+
+  /// This block's work. `slot` is a shared word.
+  __device__ int take(unsigned* slot) const {
+    if (threadIdx.x == 0) *slot = atomicAdd(ticket_words + first, 1u);
+    __syncthreads();
+    return static_cast<int>(*slot);
+  }
+  /// The whole block's writes come before the count. True for the block that makes it `all`.
+  __device__ bool arrive(unsigned* count, int all, unsigned* slot) const {
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      __threadfence();
+      *slot = atomicAdd(count, 1u) + 1u == static_cast<unsigned>(all);
+      __threadfence();
+    }
+    __syncthreads();
+    return *slot != 0;
+  }
+  __device__ void wait(unsigned* count, int all) const {
+    if (threadIdx.x == 0) {
+#if defined(CUMETA_CUDA_EMULATED)
+      if (atomicAdd(count, 0u) < static_cast<unsigned>(all)) __trap();  // blocks run in order: nobody else can help
+#elif defined(__CUDA_ARCH__)
+      unsigned seen = 0;
+      for (;;) {
+        asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(count) : "memory");
+        if (seen >= static_cast<unsigned>(all)) break;
+        __nanosleep(40);
+      }
+#endif
+      __threadfence();
+    }
+    __syncthreads();
+  }
+  /// Last call of every block: the last one leaves the words as they were found.
+  __device__ void leave(int blocks) const {
+    __syncthreads();
+    if (threadIdx.x != 0) return;
+    if (atomicAdd(ticket_words + first + 1, 1u) + 1u != static_cast<unsigned>(blocks)) return;
+    for (int i = 0; i < 2 + kCounters * tasks; ++i) ticket_words[first + i] = 0;
+    __threadfence();
+  }
+};
+
+}  // namespace cumeta
