@@ -43,7 +43,7 @@ std::vector<double> difference(const std::vector<double>& above, const std::vect
 
 /// The case with all arrays wanted and all directions there; a shared w becomes a w per task, as its direction is.
 LayerCase with_everything(LayerCase c) {
-  c.shared_w = c.no_Rw = c.no_Rx = c.no_dx = c.no_dw = c.features = false;
+  c.shared_w = c.no_Rw = c.no_Rx = c.no_dx = c.no_dw = false;
   return c;
 }
 
@@ -65,9 +65,7 @@ TEST_P(ReferenceLayer, TangentsAreCentralDifferences) {
       const HostArrays values = run(c, Pass::forward, in);
       in[kY] = values[kY];
       if (!values[kR].empty()) in[kR] = values[kR];
-      LayerCase all = c;
-      all.features = false;
-      at[end] = run(all, Pass::backward, in);
+      at[end] = run(c, Pass::backward, in);
       at[end][kY] = values[kY];
     }
     for (const auto& [value, tangent] : {std::pair{kY, kRy}, {kDx, kRdx}, {kDw, kRdw}}) {
@@ -129,10 +127,10 @@ TEST_P(ReferenceLayer, ATaskAloneIsTheTaskInABatch) {
 
 TEST_P(ReferenceLayer, AnEmptyDirectionIsZeroAndAnUnwantedGradientChangesNothing) {
   for_each_case([](const LayerCase& c) {
-    if (!c.no_Rw && !c.no_Rx && !c.no_dx && !c.no_dw && !c.features) return;  // everything is there
+    if (!c.no_Rw && !c.no_Rx && !c.no_dx && !c.no_dw) return;  // everything is there
     const Expected e = run_reference(c, 17, false);
     LayerCase all = c;
-    all.no_Rw = all.no_Rx = all.no_dx = all.no_dw = all.features = false;
+    all.no_Rw = all.no_Rx = all.no_dx = all.no_dw = false;
     HostArrays in = e.inputs;
     for (const Role role : {kRw, kRx, kDx})
       if (in[role].empty()) in[role].assign(static_cast<std::size_t>(c.tasks * role_size(c, role)), 0.0);

@@ -96,6 +96,8 @@ class Build:
         plugin = tree / "build" / "lib" / "libcumeta_cuda_emulated.so"
         self.cuda_environment = dict(self.environment, CUMETA_CUDA_PLUGIN=str(plugin), CUMETA_REQUIRE_CUDA="1")
         options = ["-DCUMETA_CUDA=OFF", "-DCUMETA_BENCHES=OFF", f"-DCUMETA_EMULATED_CUDA={'ON' if with_cuda else 'OFF'}"]
+        # Tests run in the tree, so that what is compiled names no temporary folder and ccache knows it again.
+        options += ["-DCUMETA_TEST_ROOT=.", "-DCUMETA_TEST_BUILD=build"]
         self.check(["cmake", "-S", tree, "-B", tree / "build", "-G", "Ninja", *options], "configuring")
 
     def check(self, command, what):

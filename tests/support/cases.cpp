@@ -40,14 +40,13 @@ LayerCase named(LayerCase c) {
                                  {c.no_Rw, "_noRw"},
                                  {c.no_Rx, "_noRx"},
                                  {c.no_dx, "_nodx"},
-                                 {c.no_dw, "_nodw"},
-                                 {c.features, "_features"}})
+                                 {c.no_dw, "_nodw"}})
     if (on) c.name += text;
   if (c.fill == Fill::integers) c.name += "_integers";
   return c;
 }
 
-/// The roles that a layer plays in a model: at the bottom, frozen, at a shared w, as a head on features.
+/// The roles that a layer plays in a model: at the bottom, frozen, at a shared w.
 void add_roles(std::vector<LayerCase>& cases, const LayerCase& base) {
   cases.push_back(base);
   const auto with = [&](auto change) {
@@ -56,7 +55,6 @@ void add_roles(std::vector<LayerCase>& cases, const LayerCase& base) {
     cases.push_back(c);
   };
   const bool has_w = std::visit([&](const auto& l) { return parameters(l, base.geometry.input) > 0; }, base.stage);
-  const bool reads_dx = std::holds_alternative<BatchNorm>(base.stage);
   with([](LayerCase& c) { c.no_Rx = true; });
   with([](LayerCase& c) { c.tasks = 1; });
   if (has_w) {
@@ -68,7 +66,6 @@ void add_roles(std::vector<LayerCase>& cases, const LayerCase& base) {
     with([](LayerCase& c) { c.no_Rw = c.no_dw = true; });
     with([](LayerCase& c) { c.shared_w = true, c.no_Rx = c.no_dx = true, c.tasks = 25; });
   }
-  if (!reads_dx) with([](LayerCase& c) { c.features = true; });
 }
 
 LayerCase linear(int inputs, int outputs, bool bias, int examples, int tasks) {

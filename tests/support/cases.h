@@ -25,7 +25,6 @@ struct LayerCase {
   bool no_Rx = false;     ///< the first layer
   bool no_dx = false;     ///< nobody below wants a gradient
   bool no_dw = false;     ///< nothing to adapt
-  bool features = false;  ///< a head on features: Rdx is wanted, dx is not on the tape
   Fill fill = Fill::random;
 };
 

@@ -86,7 +86,7 @@ bool wanted(const LayerCase& c, Role role) {
     case kRx:
       return !c.no_Rx;
     case kDx:
-      return !c.no_dx && !c.features;
+      return !c.no_dx;
     case kRdx:
       return !c.no_dx;
     case kDw:
