@@ -200,7 +200,7 @@ TEST(ReferenceValues, LinearByHand) {
 }
 
 TEST(ReferenceValues, ConvolutionByHand) {
-  // A kernel that picks the pixel at the upper left (tap 0, 0) of channel 1 into filter 0, and twice the centre of
+  // A kernel that picks the pixel above (tap row 0, column 1) of channel 1 into filter 0, and twice the centre of
   // channel 0 into filter 1.
   const LayerCase c{.name = "convolution",
                     .stage = Conv2d{.filters = 2, .kernel = 3, .stride = 1, .padding = 1},
@@ -208,13 +208,13 @@ TEST(ReferenceValues, ConvolutionByHand) {
                     .tasks = 1};
   HostArrays in;
   in[kW].assign(3 * 3 * 2 * 2 + 2, 0.0);
-  in[kW][(0 * 2 + 1) * 2 + 0] = 1;
+  in[kW][(1 * 2 + 1) * 2 + 0] = 1;
   in[kW][(4 * 2 + 0) * 2 + 1] = 2;
   in[kW][36] = 0.5;
   in[kX] = {1, 10, 2, 20, 3, 30, 4, 40};
   std::string why;
   const HostArrays out = run_pass(TestDevice::reference, *open(TestDevice::reference, why), c, Pass::forward, in);
-  EXPECT_EQ(out[kY], (std::vector<double>{0.5, 2, 0.5, 4, 0.5, 6, 10.5, 8}));
+  EXPECT_EQ(out[kY], (std::vector<double>{0.5, 2, 0.5, 4, 10.5, 6, 20.5, 8}));
 }
 
 }  // namespace

@@ -129,7 +129,8 @@ class Build:
         if done.returncode == 0 and "[  PASSED  ] 0 tests" in done.stdout:
             return None, f"{mutant.test} runs no test"
         failed = [line for line in done.stdout.splitlines() if "worst error" in line or line.startswith("[  FAILED")]
-        return done.returncode == 0, failed[0].strip()[:110] if failed else f"it ends with {done.returncode}"
+        how = failed[0].strip().removeprefix("Actual: false (")[:90] if failed else f"it ends with {done.returncode}"
+        return done.returncode == 0, how
 
 
 def selected(mutants, arguments):
