@@ -107,10 +107,9 @@ class CudaBackend final : public Backend {
 
   bool runs_program(const MlpProgram& program) const override { return runs_mlp_program(*lanes_[0], program); }
   bool program_draws(const MlpProgram& program) const override {
-    if (!episodes_ || program.cross_entropy) return false;
+    if (!episodes_ || !program_draws_sinusoids(program)) return false;
     const auto* sinusoid = std::get_if<SinusoidEpisodes>(&episodes_->tables().kind);
-    return sinusoid && sinusoid->rows == program.support + program.query && program.layer[0].inputs == 1 &&
-           program.outputs() == 1;
+    return sinusoid && sinusoid->rows == program.support + program.query;
   }
   void run_program(Lane& lane, const MlpProgram& program, const MlpArrays& arrays, int first_task,
                    Array control) override {

@@ -86,4 +86,10 @@ struct OuterStep {
   Array halted;        ///< [1][1], float64: sticky
 };
 
+/// Kernel launches on CUDA. Rows up to this length are finished by the block of the first launch that ends last.
+constexpr int cuda_short_row = 8192;
+inline int cuda_outer_step_launches(const OuterStep& step) {
+  return step.rule == OuterStep::Rule::none || step.layout.size() <= cuda_short_row ? 1 : 2;
+}
+
 }  // namespace cumeta

@@ -15,8 +15,6 @@ constexpr int kThreads = 256;
 constexpr int kMostBlocks = 1024;
 constexpr int kMostTied = 400;
 constexpr int kLevels = 14;  ///< of the tree above groups of four tasks
-/// Rows up to this length are finished by the block that ends last.
-constexpr int kShortRow = 8192;
 
 /// What blocks and launches tell each other.
 struct Workspace {
@@ -270,7 +268,7 @@ void outer_step_cuda(const CudaLane& lane, const OuterStep& s, std::byte* worksp
   a.reports = s.reports.row<double>(0), a.report_stride = s.reports.stride;
   a.halted = s.halted.row<double>(0);
   a.workspace = reinterpret_cast<Workspace*>(workspace);
-  const bool finish = s.layout.size() <= kShortRow;
+  const bool finish = s.layout.size() <= cuda_short_row;
   const unsigned blocks = blocks_for(s.layout.size(), kThreads);
   launch(lane, "outer step: mean over tasks", reduce_rows, std::min<unsigned>(blocks, kMostBlocks), kThreads, 0, a,
          tied, finish);

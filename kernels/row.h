@@ -25,7 +25,6 @@ template <class T>
 constexpr int cuda_launches(const T&, const Geometry&, Pass, bool /*x*/, bool /*w*/) {
   return 1;
 }
-constexpr int cuda_outer_step_launches = 2;
 
 struct OnReference {};
 struct OnCpu {};

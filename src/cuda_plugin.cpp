@@ -124,6 +124,18 @@ std::unique_ptr<Backend> open_cuda(const CudaOptions& options) {
   return std::unique_ptr<Backend>(plugin.open(CUMETA_PLUGIN_BUILD_ID, &kHost, &options));
 }
 
+Machine machine_of(const CudaDevice& device) {
+  Machine machine;
+  machine.name = device.name;
+  machine.cores = device.multiprocessors;
+  machine.memory = static_cast<std::int64_t>(device.memory);
+  machine.shared_memory = static_cast<std::int64_t>(device.shared_memory);
+  machine.compute_capability = device.capability;
+  const int lanes = device.capability <= 80 ? 64 : 128;  // FP32 units of a multiprocessor
+  machine.fma_peak_gflops = 2e-6 * lanes * device.multiprocessors * device.clock_khz;
+  return machine;
+}
+
 CudaStatus cuda_status() {
   CudaStatus status;
   status.plugin = plugin_path().string();

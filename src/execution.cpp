@@ -31,7 +31,8 @@ Memory take_memory(Arena& arena, const Problem& p, const Cut& cut) {
   m.rows = arena.take("results per task", T, row_size(p));
   if (p.goal != Goal::evaluation) m.mean = arena.take("mean over tasks", 1, row_size(p));
   if (p.goal == Goal::gradient) m.adapted = arena.take("adapted parameters", T, p.layout.parameters);
-  for (int lane = 0; lane < cut.lanes; ++lane) m.lanes.push_back(take_workspace(arena, p, cut.chunk, cut.recompute));
+  for (int lane = 0; lane < cut.lanes && !cut.program; ++lane)
+    m.lanes.push_back(take_workspace(arena, p, cut.chunk, cut.recompute));
   return m;
 }
 
@@ -53,7 +54,7 @@ Execution::Execution(Backend& backend, const Problem& problem, const Cut& cut, c
   block_ = backend.allocate(static_cast<std::size_t>(bytes_));
   Arena arena(backend.number(), block_.get());
   memory_ = take_memory(arena, problem_, cut_);
-  for (int i = 0; i < cut_.lanes; ++i)
+  for (int i = 0; i < cut_.lanes && !cut_.program; ++i)
     bind_engines(memory_.lanes[static_cast<std::size_t>(i)], backend.lane(i), problem_);
 }
 
@@ -63,6 +64,7 @@ void Execution::run(const Draw& draw, const OuterStep* step) {
   backend_.for_each_chunk(cut_.chunks(T), cut_.lanes, [&](int index, int lane) {
     const int first = index * cut_.chunk, tasks = std::min(cut_.chunk, T - first);
     Lane& on = backend_.lane(lane);
+    if (cut_.program) return run_program(draw, first, tasks, on);
     if (draw) draw(first, tasks, on);
     Chunk c{.lane = on,
             .problem = p,
@@ -88,6 +90,20 @@ void Execution::run(const Draw& draw, const OuterStep* step) {
               c.adapted.slice(head, p.layout.parameters - head));
   });
   if (step) backend_.outer_step(*step);
+}
+
+void Execution::run_program(const Draw& draw, int first, int tasks, Lane& on) {
+  const MlpProgram& program = *problem_.program;
+  const bool draws = draw && backend_.program_draws(program);
+  if (draw && !draws) draw(first, tasks, on);
+  const MlpArrays arrays{.x = memory_.x.rows(first, tasks),
+                         .t = memory_.t.rows(first, tasks),
+                         .theta = state_.meta.slice(0, problem_.layout.parameters),
+                         .rates = state_.rates,
+                         .row = memory_.rows.rows(first, tasks),
+                         .adapted = memory_.adapted ? memory_.adapted.rows(first, tasks) : Array{},
+                         .layout = problem_.row()};
+  backend_.run_program(on, program, arrays, first, draws ? state_.control : Array{});
 }
 
 }  // namespace cumeta

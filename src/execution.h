@@ -18,6 +18,7 @@ struct Cut {
   int lanes = 1;
   int chunk = 1;
   bool recompute = false;
+  bool program = false;  ///< the problem's program runs instead of its stages
   int chunks(int tasks) const { return (tasks + chunk - 1) / chunk; }
 };
 
@@ -68,6 +69,8 @@ class Execution {
   std::int64_t bytes() const { return bytes_; }
 
  private:
+  void run_program(const Draw& draw, int first_task, int tasks, Lane& lane);
+
   Backend& backend_;
   Problem problem_;
   Cut cut_;

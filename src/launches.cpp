@@ -79,7 +79,9 @@ class CountingBackend final : public Backend {
   void for_each_chunk(int chunks, int lanes, const std::function<void(int, int)>& work) override {
     for (int i = 0; i < chunks; ++i) work(i, i % lanes);
   }
-  void outer_step(const OuterStep&) override { count_ += cuda_outer_step_launches; }
+  void outer_step(const OuterStep& step) override { count_ += cuda_outer_step_launches(step); }
+  bool program_draws(const MlpProgram& program) const override { return program_draws_sinusoids(program); }
+  void run_program(Lane&, const MlpProgram&, const MlpArrays&, int, Array) override { ++count_; }
   void upload(std::span<const float>, Array) override {}
   void upload(std::span<const double>, Array) override {}
   void download(Array, std::span<double>) override {}
@@ -101,6 +103,7 @@ int count_launches(const Problem& p, const Cut& cut, const Optimizer& optimizer)
   const State state = take_state(dry, p, optimizer);
   Execution execution(backend, p, cut, state);
   OuterStep step;
+  step.layout = p.row(), step.rule = OuterStep::Rule::adam;
   execution.run([&](int, int, Lane&) { backend.count_one(); }, &step);  // episodes are drawn by one kernel per chunk
   return backend.count();
 }

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "cumeta/error.h"
+#include "src/cuda_plugin.h"
 #include "src/learner_impl.h"
 #include "src/parameters.h"
 
@@ -61,6 +62,8 @@ Learner::Impl::Impl(const Model& m, const Algorithm& a, const Options& o) : mode
   shape = make_problem(model, algorithm, {1, 1, 1}, options.device, Goal::evaluation, Statistics::batch);
   shape.goal = Goal::update;
   backend = open_backend(options);
+  if (options.device == Device::cuda)
+    machine = machine_of(cuda_status().devices.at(static_cast<std::size_t>(options.ordinal)));
   Arena dry(backend->number());
   take_state(dry, shape, options.optimizer);
   state_bytes = dry.bytes();
@@ -93,7 +96,7 @@ Statistics Learner::Impl::training_statistics() const {
 PlanOptions Learner::Impl::plan_options() const {
   PlanOptions o;
   o.device = options.device;
-  o.machine = options.device == Device::cuda ? Machine{.name = "cuda"} : cpu_machine(options.threads);
+  o.machine = options.device == Device::cuda ? machine : cpu_machine(options.threads);
   o.memory_limit = options.memory_limit, o.chunk = options.chunk, o.activations = options.activations;
   return o;
 }

@@ -17,6 +17,7 @@ struct Learner::Impl {
   Options options;
   Problem shape;  ///< of one task with one example: layout, rates and rows do not depend on sizes
   std::shared_ptr<Backend> backend;
+  Machine machine;  ///< the CUDA device's
   std::shared_ptr<std::byte> state_block;
   std::int64_t state_bytes = 0;
   State state;

@@ -54,13 +54,15 @@ Cut choose_cut(const Problem& p, const PlanOptions& options, const Optimizer& op
     throw InvalidArgument(fmt::format("memory_limit is {} bytes; it must not be negative", options.memory_limit));
   const bool host = options.device != Device::cuda;
   const int cores = options.device == Device::reference ? 1 : std::max(1, options.machine.cores);
+  const bool program = p.program && mlp_shared_bytes(*p.program) <= options.machine.shared_memory;
   auto with = [&](int chunk, bool recompute) {
     Cut cut;
+    cut.program = program;
     cut.chunk = std::min(chunk, T), cut.recompute = recompute;
     cut.lanes = host ? std::min(cores, cut.chunks(T)) : std::min(2, cut.chunks(T));
     return cut;
   };
-  const bool can_recompute = p.goal != Goal::evaluation && p.second_order() && p.steps > 1;
+  const bool can_recompute = !program && p.goal != Goal::evaluation && p.second_order() && p.steps > 1;
   std::vector<bool> tapes;
   if (options.activations != Activations::recompute) tapes.push_back(false);
   if (options.activations == Activations::recompute || (options.activations == Activations::automatic && can_recompute))

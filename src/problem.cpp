@@ -60,6 +60,29 @@ Statistics statistics_of(const Model& model) {
   return mode;
 }
 
+namespace {
+
+/// The same problem as a small-model program. Its rates of 0 stand for the body's.
+std::optional<MlpProgram> program_of(const Problem& p) {
+  std::vector<Stage> stages;
+  for (const PlacedStage& placed : p.layout.stages) stages.push_back(placed.stage);
+  std::optional<MlpProgram> program = mlp_program_of(stages, p.model.input, p.model.loss);
+  if (!program) return program;
+  program->support = p.sizes.support, program->query = p.sizes.query;
+  program->steps = p.steps, program->second_order = p.second_order();
+  program->learned_rates = p.learned_rates, program->rate_rows = p.rate_rows;
+  program->support_factor = static_cast<float>(p.support.factor);
+  for (int i = 0; i < program->layers; ++i) {
+    MlpLayer& layer = program->layer[i];
+    layer.adapted = 0;
+    for (const TiedGroup& range : p.adapted)
+      if (layer.offset >= range.begin && layer.offset < range.end) layer.adapted = 1;
+  }
+  return program;
+}
+
+}  // namespace
+
 Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskSizes& sizes, Device device, Goal goal,
                      Statistics query_statistics, int steps) {
   check_numbers(algorithm, sizes);
@@ -135,6 +158,7 @@ Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskS
   p.query = {p.head_stage, stages, rows, statistics_rows, sizes.support - first, 1};
   p.body_support = {0, p.head_stage, sizes.support, sizes.support, 0, 1};
   p.body_query = {0, p.head_stage, rows, statistics_rows, 0, 1};
+  if (device == Device::cuda && goal != Goal::evaluation && !p.is_reptile()) p.program = program_of(p);
   return p;
 }
 

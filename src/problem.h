@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a run computes, decided once: model, algorithm and sizes turned into stages, rates, engines and result rows.
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "cumeta/algorithms.h"
 #include "cumeta/plan.h"
 #include "kernels/outer_step.h"
+#include "kernels/programs/mlp_program.h"
 #include "src/engine.h"
 #include "src/model_layout.h"
 
@@ -32,6 +34,9 @@ struct Problem {
   int head_stage = 0;  ///< stages below it have no adapted parameter: their features are computed once per task
   int head_offset = 0;
   int batch = 0;  ///< support rows of one inner step
+
+  /// The inner loop in one piece, where the model is a small one, the device is CUDA and the algorithm a descent.
+  std::optional<MlpProgram> program;
 
   /// Ranges of the flat vector that the inner loop changes.
   std::vector<TiedGroup> adapted;

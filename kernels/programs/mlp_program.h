@@ -90,6 +90,11 @@ inline std::optional<MlpProgram> mlp_program_of(std::span<const Stage> stages, S
   return p;
 }
 
+/// Whether sinusoids fit it: one number in, one out.
+inline bool program_draws_sinusoids(const MlpProgram& p) {
+  return !p.cross_entropy && p.layer[0].inputs == 1 && p.outputs() == 1;
+}
+
 /// Where a task's arrays lie in shared memory, in floats. Weight rows have an odd length, so that neither their rows
 /// nor their columns meet in one bank; rows of activations have a multiple of four, for 128-bit loads.
 struct MlpSharedLayout {
