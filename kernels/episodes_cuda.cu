@@ -49,16 +49,21 @@ __global__ void __launch_bounds__(kThreads, 4)
                 int tasks) {
   CUMETA_SHARED(std::uint32_t, position, most_choices);
   const int row = blockIdx.x;
-  const int label = table.rows.label(row);
+  const int support = table.rows.ways * table.rows.shots;
   const std::uint32_t classes = table.rotations ? 4 * table.folders : table.folders;
   for (int task = blockIdx.y; task < tasks; task += gridDim.y) {
     Draws draws = stream.of_task(task);
+    const int shown = table.rows.shuffled && row < support
+                          ? static_cast<int>(choose(draws, table.rows.shuffle_draw(), static_cast<std::uint32_t>(row),
+                                                    static_cast<std::uint32_t>(support), position))
+                          : row;
+    const int label = table.rows.label(shown);
     const std::uint32_t chosen = choose(draws, 0, static_cast<std::uint32_t>(label), classes, position);
     const std::uint32_t folder = table.rotations ? chosen / 4 : chosen;
     const int turns = table.rotations ? static_cast<int>(chosen % 4) : 0;
     const std::uint32_t begin = table.class_begin[folder], images = table.class_begin[folder + 1] - begin;
     const std::uint32_t image = begin + choose(draws, table.rows.image_draw(label),
-                                               static_cast<std::uint32_t>(table.rows.example(row)), images, position);
+                                               static_cast<std::uint32_t>(table.rows.example(shown)), images, position);
     const int plane = table.side_y * table.side_x, size = plane * table.channels;
     const std::uint8_t* from = table.pixels + std::int64_t{image} * size;
     float* out = x + task * x_task + std::int64_t{row} * size;

@@ -144,6 +144,33 @@ TEST(ImageEpisodes, RowsAreSupportThenQueryLabelByLabelWithoutRepetition) {
   for (int i = 0; i < 12; ++i) EXPECT_NEAR(images_seen[i], tasks * 20 / 12.0, 5 * std::sqrt(tasks * 20 / 12.0));
 }
 
+TEST(ImageEpisodes, ShuffledSupportHoldsTheSameImagesInARandomOrder) {
+  const test::Folder folder;
+  ImageFolder source = numbered(folder);
+  const Episodes in_order(source, Subset::train, 9);
+  source.shuffle = true;
+  const Episodes shuffled(source, Subset::train, 9);
+  expect_task_alone_equals_batch(shuffled);
+  const int tasks = 500;
+  const Batch a = draw(in_order, 3, 0, tasks), b = draw(shuffled, 3, 0, tasks);
+  std::map<int, int> label_of_first_row;
+  for (int task = 0; task < tasks; ++task) {
+    std::multiset<std::pair<float, float>> before, after;
+    for (int row = 0; row < 20; ++row) {
+      const auto place = static_cast<std::size_t>(task * 20 + row);
+      if (row < 8) {
+        before.insert({a.x[place], a.t[place]}), after.insert({b.x[place], b.t[place]});
+      } else {
+        EXPECT_EQ(a.x[place], b.x[place]);
+        EXPECT_EQ(a.t[place], b.t[place]);
+      }
+    }
+    EXPECT_EQ(before, after);
+    ++label_of_first_row[static_cast<int>(b.t[static_cast<std::size_t>(task * 20)])];
+  }
+  for (int label = 0; label < 4; ++label) EXPECT_NEAR(label_of_first_row[label], tasks / 4.0, 60);
+}
+
 /// The device's way: every row by itself, from the tables only.
 Batch draw_by_rows(const Episodes& episodes, std::uint64_t iteration, int tasks) {
   const EpisodeTables tables = *tables_of(episodes);

@@ -50,6 +50,7 @@ struct Omniglot {
   int ways = 5;
   int shots = 1;
   int query = 1;
+  bool shuffle = false;  ///< support rows in random order: runs of them are mini-batches (Reptile)
 };
 
 /// Any folder of class folders of PNGs, resized by area average. A class is a folder that directly holds PNGs.
@@ -66,6 +67,7 @@ struct ImageFolder {
   int ways = 5;
   int shots = 1;
   int query = 15;
+  bool shuffle = false;
 };
 
 /// Tasks written in a safetensors file: support_x, support_y and, if there are any, query_x, query_y.

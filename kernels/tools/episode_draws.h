@@ -5,6 +5,8 @@
 //   draw l                        class of label l                 (partial Fisher-Yates over C)
 //   draw N + l (K + Q) + e        example e of label l, e < K + Q  (partial Fisher-Yates over the class's images)
 // Examples e < K are support. Rows: support label by label, then query label by label.
+// Shuffled, support row r holds what draw N + N (K + Q) + r chooses of them by Fisher-Yates: any run of rows is a
+// random mini-batch.
 // With rotations a class is 4 * character + quarter turns.
 // Sinusoid: draw 0 amplitude, draw 1 phase, draw 2 + row the input of the row.
 #pragma once
@@ -40,6 +42,7 @@ CUMETA_HD inline std::uint32_t fisher_yates_choice(Draws& draws, std::uint32_t f
 /// N-way K-shot Q-query: what a row of a task is.
 struct EpisodeRows {
   int ways, shots, query;
+  bool shuffled = false;
   CUMETA_HD int rows() const { return ways * (shots + query); }
   CUMETA_HD int label(int row) const { return row < ways * shots ? row / shots : (row - ways * shots) / query; }
   /// Which of the label's K + Q chosen images.
@@ -50,6 +53,8 @@ struct EpisodeRows {
     return static_cast<std::uint32_t>(of_example < shots ? of_label * shots + of_example
                                                          : ways * shots + of_label * query + of_example - shots);
   }
+  /// First draw of the order of support rows.
+  CUMETA_HD std::uint32_t shuffle_draw() const { return static_cast<std::uint32_t>(ways * (1 + shots + query)); }
   /// First draw of a label's images.
   CUMETA_HD std::uint32_t image_draw(int of_label) const {
     return static_cast<std::uint32_t>(ways + of_label * (shots + query));
@@ -64,6 +69,10 @@ struct RowChoice {
 };
 CUMETA_HD inline RowChoice choose_row(Draws& draws, const EpisodeRows& rows, const std::uint32_t* class_begin,
                                       std::uint32_t folders, bool rotations, int row) {
+  const int support = rows.ways * rows.shots;
+  if (rows.shuffled && row < support)
+    row = static_cast<int>(fisher_yates_choice(draws, rows.shuffle_draw(), static_cast<std::uint32_t>(row),
+                                               static_cast<std::uint32_t>(support)));
   const int label = rows.label(row);
   const std::uint32_t turns = rotations ? 4 : 1;
   const std::uint32_t chosen = fisher_yates_choice(draws, 0, static_cast<std::uint32_t>(label), folders * turns);

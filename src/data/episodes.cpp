@@ -27,11 +27,11 @@ struct Open {
   Opened operator()(const Sinusoid& family) const { return SinusoidTasks(family); }
   Opened operator()(const Omniglot& source) const {
     check_episode("omniglot", source.ways, source.shots, source.query);
-    return ImageTasks(open_omniglot(source, subset), {source.ways, source.shots, source.query});
+    return ImageTasks(open_omniglot(source, subset), {source.ways, source.shots, source.query, source.shuffle});
   }
   Opened operator()(const ImageFolder& source) const {
     check_episode("image folder", source.ways, source.shots, source.query);
-    return ImageTasks(open_image_folder(source, subset), {source.ways, source.shots, source.query});
+    return ImageTasks(open_image_folder(source, subset), {source.ways, source.shots, source.query, source.shuffle});
   }
   Opened operator()(const TaskFile& source) const { return FileTasks(source); }
 };

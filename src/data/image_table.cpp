@@ -26,6 +26,9 @@ ImageTasks::ImageTasks(ImageTable table, EpisodeRows rows) : table_(std::move(ta
   if (table_.classes() < rows.ways)
     throw FileError(fmt::format("{}: {} classes are too few for {} ways; ask for fewer ways or another split",
                                 table_.where, table_.classes(), rows.ways));
+  if (rows.shuffled && rows.ways * rows.shots > most_choices)
+    throw FileError(fmt::format("{}: {} ways of {} shots are more support rows than can be shuffled ({})", table_.where,
+                                rows.ways, rows.shots, most_choices));
   for (int c = 0; c < table_.folders(); ++c) {
     const auto place = static_cast<std::size_t>(c);
     const std::uint32_t images = table_.class_begin[place + 1] - table_.class_begin[place];
@@ -55,6 +58,13 @@ void ImageTasks::draw(const TaskName& name, float* x, float* t) const {
     const auto step = static_cast<std::uint32_t>(label);
     class_position[step] = fisher_yates_position(draws, 0, step, static_cast<std::uint32_t>(table_.classes()));
   }
+  std::array<std::uint32_t, most_choices> order, place;  // place[row label by label] = row after shuffling
+  const auto support = static_cast<std::uint32_t>(rows_.ways * rows_.shots);
+  if (rows_.shuffled)
+    for (std::uint32_t row = 0; row < support; ++row) {
+      order[row] = fisher_yates_position(draws, rows_.shuffle_draw(), row, support);
+      place[fisher_yates_choice(order.data(), row)] = row;
+    }
   for (int label = 0; label < rows_.ways; ++label) {
     const std::uint32_t chosen = fisher_yates_choice(class_position.data(), static_cast<std::uint32_t>(label));
     const std::uint32_t folder = table_.rotations ? chosen / 4 : chosen;
@@ -63,7 +73,8 @@ void ImageTasks::draw(const TaskName& name, float* x, float* t) const {
     for (std::uint32_t e = 0; e < per_class; ++e) {
       image_position[e] = fisher_yates_position(draws, rows_.image_draw(label), e, images);
       const std::uint32_t image = begin + fisher_yates_choice(image_position.data(), e);
-      const std::size_t row = rows_.row(label, static_cast<int>(e));
+      std::size_t row = rows_.row(label, static_cast<int>(e));
+      if (rows_.shuffled && row < support) row = place[row];
       copy_image(image, quarter_turns, x + row * size);
       t[row] = static_cast<float>(label);
     }
