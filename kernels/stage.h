@@ -16,8 +16,8 @@ struct ConvBlock {
   MaxPool2d pool;
 };
 
-/// Fused rows join the variant with their columns. Flatten is no stage: in the layout of this library it changes
+/// Flatten is no stage: in the layout of this library it changes
 /// nothing.
-using Stage = std::variant<Linear, Conv2d, BatchNorm, Relu, LeakyRelu, Tanh, MaxPool2d, GlobalAveragePool>;
+using Stage = std::variant<Linear, Conv2d, BatchNorm, Relu, LeakyRelu, Tanh, MaxPool2d, GlobalAveragePool, ConvBlock>;
 
 }  // namespace cumeta

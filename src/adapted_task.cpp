@@ -59,8 +59,10 @@ struct AdaptedTask::Impl {
       for (std::size_t i = 0; i < f.engine->stages().size(); ++i) {
         const PlacedStage& stage = f.engine->stages()[i];
         if (stage.statistics_size)
-          backend->lane(0).statistics_to_record(f.tape.r[i], running.slice(stage.statistics_at, stage.statistics_size),
-                                                std::get<BatchNorm>(stage.stage).eps);
+          backend->lane(0).statistics_to_record(
+              f.tape.r[i].slice(stage.norm_record_at({stage.input, f.sizes.examples, f.sizes.statistics_rows}),
+                                stage.statistics_size),
+              running.slice(stage.statistics_at, stage.statistics_size), stage.norm()->eps);
       }
     f.engine->forward(1, weights, f.x, f.tape);
     std::vector<double> y(static_cast<std::size_t>(f.tape.y.back().size));

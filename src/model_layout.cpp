@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <optional>
+
 #include "cumeta/error.h"
 #include "kernels/all_layers.h"
 
@@ -41,6 +43,15 @@ std::int64_t scratch(const Stage& stage, const Geometry& geometry, Device device
 double reduction_factor(const Loss& loss, int outputs, int rows) {
   return std::visit([&](const auto& l) { return cumeta::reduction_factor(l, outputs, rows); }, loss);
 }
+const BatchNorm* PlacedStage::norm() const {
+  if (const auto* block = std::get_if<ConvBlock>(&stage)) return &block->norm;
+  return std::get_if<BatchNorm>(&stage);
+}
+std::int64_t PlacedStage::norm_record_at(const Geometry& geometry) const {
+  const auto* block = std::get_if<ConvBlock>(&stage);
+  return block ? std::int64_t{geometry.examples} * cumeta::output(block->convolution, geometry.input).size() : 0;
+}
+
 bool is_classification(const Loss& loss) { return std::holds_alternative<SoftmaxCrossEntropy>(loss); }
 
 namespace {
@@ -94,9 +105,51 @@ struct Checker {
   void operator()(const Flatten&) const {}
 };
 
+/// CUDA runs convolution + batch norm + ReLU (+ max-pool) as one row. All layers of a block lie on one side of the
+/// head's boundary and adapt alike or not: rates do not care, so only the boundary counts.
+std::optional<ConvBlock> block_at(const Model& model, std::size_t first, int first_head_layer) {
+  const auto& layers = model.layers;
+  if (first + 2 >= layers.size()) return std::nullopt;
+  const auto* convolution = std::get_if<Conv2d>(&layers[first]);
+  const auto* norm = std::get_if<BatchNorm>(&layers[first + 1]);
+  if (!convolution || !norm || !std::holds_alternative<Relu>(layers[first + 2])) return std::nullopt;
+  const auto inside = [&](std::size_t last) {
+    const int head = first_head_layer;
+    return head <= static_cast<int>(first) || head > static_cast<int>(last);
+  };
+  if (!inside(first + 2)) return std::nullopt;
+  ConvBlock block{.convolution = *convolution, .norm = *norm, .pooled = false, .pool = {}};
+  if (first + 3 < layers.size() && inside(first + 3))
+    if (const auto* pool = std::get_if<MaxPool2d>(&layers[first + 3])) block.pooled = true, block.pool = *pool;
+  return block;
+}
+
+/// Replaces runs of layer stages by blocks; offsets and names of parameters stay as they are.
+void fuse_blocks(const Model& model, int first_head_layer, std::vector<PlacedStage>& stages) {
+  std::vector<PlacedStage> fused;
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    PlacedStage stage = stages[i];
+    if (const auto block = block_at(model, static_cast<std::size_t>(stage.first_layer), first_head_layer)) {
+      const std::size_t last = i + (block->pooled ? 3 : 2);
+      stage.stage = *block;
+      for (std::size_t part = i + 1; part <= last; ++part) {
+        stage.output = stages[part].output, stage.last_layer = stages[part].last_layer;
+        stage.size += stages[part].size;
+        if (stages[part].statistics_size) {
+          stage.statistics_at = stages[part].statistics_at;
+          stage.statistics_size = stages[part].statistics_size;
+        }
+      }
+      i = last;
+    }
+    fused.push_back(stage);
+  }
+  stages = std::move(fused);
+}
+
 }  // namespace
 
-ModelLayout lay_out(const Model& model, Device, int) {
+ModelLayout lay_out(const Model& model, Device device, int first_head_layer) {
   const Shape in = model.input;
   if (in.height < 1 || in.width < 1 || in.channels < 1)
     throw InvalidArgument(fmt::format("model: the input shape is {}x{}x{}; every size must be positive", in.height,
@@ -138,6 +191,7 @@ ModelLayout lay_out(const Model& model, Device, int) {
     shape = placed.output;
     all.stages.push_back(std::move(placed));
   }
+  if (device == Device::cuda) fuse_blocks(model, first_head_layer, all.stages);
   if (all.stages.empty()) throw InvalidArgument("model: it has no layer that computes");
   if (shape.height != 1 || shape.width != 1)
     throw InvalidArgument(

@@ -20,6 +20,10 @@ struct PlacedStage {
   int offset = 0, size = 0;
   int statistics_at = 0;    ///< first number of its batch norm's running statistics, if it keeps any
   int statistics_size = 0;  ///< 2 x channels, or 0
+
+  /// Its batch norm, if it has one, and where that norm's record [mean | 1/sigma] lies in the stage's.
+  const BatchNorm* norm() const;
+  std::int64_t norm_record_at(const Geometry& geometry) const;
 };
 
 struct ModelLayout {

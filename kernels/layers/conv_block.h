@@ -29,11 +29,13 @@ constexpr std::int64_t tangent_record(const ConvBlock& b, const Geometry& g) {
 }
 constexpr std::int64_t multiply_adds(const ConvBlock& b, Shape in) { return multiply_adds(b.convolution, in); }
 
-// The reference column needs room for the intermediates that the composed layers exchange.
+// The columns that compose their layers need room for what these exchange, and for the convolution.
 constexpr std::int64_t scratch(const ConvBlock& b, const Geometry& g, OnReference) {
-  return 4 * std::int64_t{g.examples} * output(b.convolution, g.input).size();
+  return 6 * std::int64_t{g.examples} * output(b.convolution, g.input).size();
 }
-constexpr std::int64_t scratch(const ConvBlock&, const Geometry&, OnCpu) { return 0; }
+constexpr std::int64_t scratch(const ConvBlock& b, const Geometry& g, OnCpu) {
+  return 6 * std::int64_t{g.examples} * output(b.convolution, g.input).size() + scratch(b.convolution, g, OnCpu{});
+}
 
 /// CUDA's scratch, numbers per task: the gradients of z and their tangents, sums of tiles or chunks of rows, sums per
 /// channel, and the convolution's splits.

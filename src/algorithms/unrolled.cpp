@@ -25,13 +25,18 @@ Array support_target(const Chunk& c, int k) {
 Array head(const Chunk& c, Array row) {
   return c.cut(row.slice(c.problem.head_offset, c.problem.layout.parameters - c.problem.head_offset));
 }
+/// [mean | 1/sigma] of a stage's batch norm in its record.
+Array norm_record(const Chunk& c, const Engine& engine, const PlacedStage& stage, Array record) {
+  const std::int64_t at = stage.norm_record_at({stage.input, engine.sizes().examples, engine.sizes().statistics_rows});
+  return c.cut(record.slice(at, stage.statistics_size));
+}
 void given_records(Chunk& c, const Engine& engine, const Tape& tape) {
   for (std::size_t i = 0; i < engine.stages().size(); ++i) {
     const PlacedStage& stage = engine.stages()[i];
     if (!stage.statistics_size) continue;
-    c.lane.statistics_to_record(c.cut(tape.r[i]),
+    c.lane.statistics_to_record(norm_record(c, engine, stage, tape.r[i]),
                                 c.running.slice(stage.statistics_at, stage.statistics_size).shared(c.tasks),
-                                std::get<BatchNorm>(stage.stage).eps);
+                                stage.norm()->eps);
   }
 }
 
@@ -41,8 +46,8 @@ void keep_statistics(Chunk& c, const Engine& engine, const Tape& tape) {
     const PlacedStage& stage = engine.stages()[i];
     if (stage.statistics_size)
       c.lane.record_to_statistics(
-          c.row.slice(c.problem.row().statistics_at() + stage.statistics_at, stage.statistics_size), tape.r[i],
-          std::get<BatchNorm>(stage.stage).eps);
+          c.row.slice(c.problem.row().statistics_at() + stage.statistics_at, stage.statistics_size),
+          norm_record(c, engine, stage, tape.r[i]), stage.norm()->eps);
   }
 }
 

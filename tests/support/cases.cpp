@@ -25,6 +25,10 @@ std::string describe(const Relu&) { return "Relu"; }
 std::string describe(const LeakyRelu& l) { return fmt::format("LeakyRelu_{:02.0f}percent", 100 * l.slope); }
 std::string describe(const Tanh&) { return "Tanh"; }
 std::string describe(const MaxPool2d& l) { return fmt::format("MaxPool2d_k{}_s{}", l.kernel, l.stride); }
+std::string describe(const ConvBlock& b) {
+  return fmt::format("ConvBlock_{}_{}{}", describe(b.convolution), describe(b.norm),
+                     b.pooled ? "_" + describe(b.pool) : "");
+}
 std::string describe(const GlobalAveragePool&) { return "GlobalAveragePool"; }
 
 LayerCase named(LayerCase c) {

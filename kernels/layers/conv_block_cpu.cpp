@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// The cpu column of the fused block: its own layers one after another.
+#include "kernels/backend_cpu.h"
+#include "kernels/tools/composed_conv_block.h"
+
+namespace cumeta {
+
+std::unique_ptr<LayerPasses> bind(const ConvBlock& b, const Geometry& g, Array scratch, CpuLane& lane) {
+  return std::make_unique<ComposedConvBlock<CpuLane>>(b, g, scratch, lane);
+}
+
+}  // namespace cumeta
