@@ -10,5 +10,7 @@
 #include "cumeta/model.h"
 #include "cumeta/optimizer.h"
 #include "cumeta/plan.h"
+#include "cumeta/selftest.h"
 #include "cumeta/task.h"
+#include "cumeta/tensor_file.h"
 #include "cumeta/version.h"

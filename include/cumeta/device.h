@@ -35,6 +35,10 @@ struct DeviceStatus {
   std::string text;  ///< its name, or why it cannot be used
 };
 CUMETA_API std::vector<DeviceStatus> device_status();
+/// The SIMD target that the CPU's kernels run on here: "AVX2", "AVX3", "NEON", ...
+CUMETA_API std::string simd_target();
+/// GFLOP/s of a register-only multiply-add loop on `threads` threads for about `seconds`: the yardstick of benches.
+CUMETA_API double measured_fma_peak_gflops(int threads, double seconds);
 /// "reference", "cpu", "cuda" and back. Throws InvalidArgument.
 CUMETA_API std::string to_string(Device device);
 CUMETA_API Device device_from(const std::string& name);

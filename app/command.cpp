@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/command.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "cumeta/device.h"
+
+namespace cumeta::app {
+
+void add_recipe_options(CLI::App& command, RecipeOptions& options) {
+  command.add_option("--set", options.set, "Change a key of the recipe: key=value, the value as TOML; repeatable")
+      ->allow_extra_args(false)
+      ->type_name("KEY=VALUE");
+  command.add_option("--device", options.device, "cpu, cuda or reference (device.kind)")->type_name("DEVICE");
+  command.add_option("--data", options.data, "Where the data lies (data.root, or data.path of a task file)")
+      ->type_name("PATH");
+}
+
+void apply(RecipeTable& table, const RecipeOptions& options) {
+  for (const std::string& assignment : options.set) set_key(table, assignment);
+  if (!options.device.empty()) set_value(table, "device.kind", to_string(device_from(options.device)));
+  if (options.data.empty()) return;
+  const toml::table* data = table.table.get("data") == nullptr ? nullptr : table.table.get("data")->as_table();
+  const std::string kind = data == nullptr ? "" : (*data)["kind"].value_or(std::string());
+  if (kind == "sinusoid") throw UsageError("--data " + options.data + ": the sinusoid family needs no data; leave it out");
+  if (!std::filesystem::exists(options.data))
+    throw UsageError("--data " + options.data + ": there is no such file or folder");
+  set_value(table, kind == "tasks" ? "data.path" : "data.root",
+            std::filesystem::absolute(options.data).lexically_normal().string());
+}
+
+void add_json_option(CLI::App& command, bool& json) {
+  command.add_flag("--json", json, "One JSON object on stdout instead of text");
+}
+
+void print_json(const nlohmann::json& value) {
+  fmt::print("{}\n", value.dump());
+  std::fflush(stdout);
+}
+
+std::string bytes_text(std::int64_t bytes) {
+  const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double amount = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  while (amount >= 1024 && unit + 1 < std::size(units)) amount /= 1024, ++unit;
+  return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.2f} {}", amount, units[unit]);
+}
+
+std::string time_text(double seconds) {
+  const auto whole = static_cast<long long>(seconds + 0.5);
+  return fmt::format("{:02}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
+}
+
+}  // namespace cumeta::app

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the commands of the program share: how they are added, the options of a recipe, how results are printed.
+#pragma once
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "app/recipe.h"
+
+namespace cumeta::app {
+
+void add_train(CLI::App& program);
+void add_evaluate(CLI::App& program);
+void add_adapt(CLI::App& program);
+void add_plan(CLI::App& program);
+void add_bench(CLI::App& program);
+void add_sample(CLI::App& program);
+void add_meta_gradient(CLI::App& program);
+void add_selftest(CLI::App& program);
+void add_info(CLI::App& program);
+
+/// What was asked for cannot be done the way it was asked: exit status 2.
+struct UsageError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+/// The command ran and its answer is no, and it has said so: exit status 1 without another line.
+struct Failed {};
+
+/// The options that change a recipe: --set, --device, --data.
+struct RecipeOptions {
+  std::vector<std::string> set;
+  std::string device, data;
+};
+void add_recipe_options(CLI::App& command, RecipeOptions& options);
+/// --set, --device and --data applied to the table.
+void apply(RecipeTable& table, const RecipeOptions& options);
+
+/// --json.
+void add_json_option(CLI::App& command, bool& json);
+void print_json(const nlohmann::json& value);
+
+/// "1.50 MiB", "12 B".
+std::string bytes_text(std::int64_t bytes);
+/// "01:02:03".
+std::string time_text(double seconds);
+
+}  // namespace cumeta::app

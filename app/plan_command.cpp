@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// cumeta plan: bytes, FLOPs, chunks and launches of a recipe's meta-update, for this machine or one that is not here.
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "app/command.h"
+#include "cumeta/plan.h"
+
+namespace cumeta::app {
+namespace {
+
+struct PlanArguments {
+  std::string recipe, machine;
+  RecipeOptions options;
+  bool json = false;
+};
+
+PlanOptions plan_options(const Recipe& recipe, const std::string& machine) {
+  PlanOptions options;
+  options.device = recipe.options.device;
+  if (options.device == Device::cuda)
+    options.machine = cuda_machine(machine.empty() ? "h100" : machine);
+  else if (machine.empty())
+    options.machine = cpu_machine(recipe.options.threads);
+  else
+    throw UsageError(fmt::format("--machine {}: names a GPU; add --device cuda", machine));
+  options.memory_limit = recipe.options.memory_limit;
+  options.chunk = recipe.options.chunk;
+  options.activations = recipe.options.activations;
+  return options;
+}
+
+nlohmann::json as_json(const Plan& plan, const Recipe& recipe, const TaskSizes& sizes, const PlanOptions& options) {
+  nlohmann::json arrays = nlohmann::json::array();
+  for (const PlannedArray& array : plan.arrays) arrays.push_back({{"name", array.name}, {"bytes", array.bytes}});
+  return {{"device", to_string(plan.device)},
+          {"machine", options.machine.name},
+          {"algorithm", name_of(recipe.algorithm)},
+          {"order", to_string(plan.order)},
+          {"steps", steps_of(recipe.algorithm)},
+          {"tasks", sizes.tasks},
+          {"support", sizes.support},
+          {"query", sizes.query},
+          {"parameters", parameter_count(recipe.model)},
+          {"bytes", plan.bytes},
+          {"flops", plan.flops},
+          {"first_order_flops", plan.first_order_flops},
+          {"launches", plan.launches},
+          {"lanes", plan.lanes},
+          {"chunk", plan.chunk},
+          {"chunks", plan.chunks},
+          {"idle_cores", plan.idle_cores},
+          {"recompute", plan.recompute},
+          {"arrays", arrays}};
+}
+
+void run(const PlanArguments& arguments) {
+  RecipeTable table = arguments.recipe.empty() ? default_recipe() : read_recipe(arguments.recipe);
+  apply(table, arguments.options);
+  const Recipe recipe = parse_recipe(table);
+  const PlanOptions options = plan_options(recipe, arguments.machine);
+  const TaskSizes sizes = recipe.sizes();
+  const Plan made = plan(recipe.model, recipe.algorithm, sizes, options);
+  if (arguments.json)
+    print_json(as_json(made, recipe, sizes, options));
+  else
+    fmt::print("{}, {} order, {} steps, {} tasks of {} + {}, {} parameters, on {} ({})\n{}\n",
+               name_of(recipe.algorithm), to_string(made.order), steps_of(recipe.algorithm), sizes.tasks, sizes.support,
+               sizes.query, parameter_count(recipe.model), options.machine.name, to_string(made.device), made.text());
+}
+
+}  // namespace
+
+void add_plan(CLI::App& program) {
+  CLI::App* command = program.add_subcommand("plan", "Bytes, FLOPs, chunks and launches before anything runs");
+  command->footer("Example:\n  cumeta plan recipes/omniglot_5w1s_maml.toml --device cuda --machine h100 --json");
+  auto arguments = std::make_shared<PlanArguments>();
+  command->add_option("recipe", arguments->recipe, "Recipe; without one the built-in sinusoid_maml");
+  command->add_option("--machine", arguments->machine, "A GPU by name: h100, a100, l4, rtx4090, t4")->type_name("NAME");
+  add_recipe_options(*command, arguments->options);
+  add_json_option(*command, arguments->json);
+  command->callback([arguments] { run(*arguments); });
+}
+
+}  // namespace cumeta::app

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sections run, device, plan, algorithm, optimizer and evaluate. Data and model have files of their own.
+#include "app/recipe.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "app/nearest.h"
+#include "cumeta/error.h"
+
+namespace cumeta::app {
+namespace {
+
+constexpr double large = 1e9;
+constexpr std::int64_t many = 1'000'000'000'000;
+
+Order parse_order(Section& section, Order fallback) {
+  return section.choice<Order>("order", to_string(fallback), {{"second", Order::second}, {"first", Order::first}});
+}
+int parse_steps(Section& section, int fallback, int low) { return section.integer("steps", fallback, low, 10000); }
+double parse_rate(Section& section, double fallback) { return section.number("rate", fallback, 0, large); }
+
+/// A method that is first order by its nature may say so, and nothing else.
+void require_first_order(Section& section, const std::string& kind, const char* instead) {
+  if (section.has("order") && parse_order(section, Order::first) == Order::second)
+    section.refuse("order", fmt::format("does not go with kind = \"{}\", which is first order; {}", kind, instead));
+  parse_order(section, Order::first);
+}
+
+Reptile parse_reptile(Section& section) {
+  require_first_order(section, "reptile", "leave the key out");
+  Reptile reptile;
+  reptile.steps = parse_steps(section, reptile.steps, 1);
+  reptile.rate = parse_rate(section, reptile.rate);
+  reptile.inner =
+      section.choice<Reptile::Inner>("inner", "sgd", {{"sgd", Reptile::Inner::sgd}, {"adam", Reptile::Inner::adam}});
+  reptile.beta2 = section.number("beta2", reptile.beta2, 0, 0.9999999);
+  reptile.eps = section.number("eps", reptile.eps, 0, 1);
+  reptile.inner_state = section.choice<Reptile::InnerState>(
+      "inner_state", "carried", {{"carried", Reptile::InnerState::carried}, {"fresh", Reptile::InnerState::fresh}});
+  reptile.batch = section.integer("batch", reptile.batch, 0);
+  return reptile;
+}
+
+void parse_run(Section section, RunSettings& run, Options& options) {
+  options.seed = static_cast<std::uint64_t>(section.whole("seed", 1, 0, std::numeric_limits<std::int64_t>::max()));
+  run.updates = section.whole("updates", run.updates, 0, many);
+  run.tasks = section.integer("tasks", run.tasks, 1, 1 << 20);
+  run.report_every = section.whole("report_every", run.report_every, 1, many);
+  run.checkpoint_every = section.whole("checkpoint_every", run.checkpoint_every, 1, many);
+  run.validate_every = section.whole("validate_every", run.validate_every, 0, many);
+  run.validate_tasks = section.integer("validate_tasks", run.validate_tasks, 1, 1 << 20);
+  options.threads = section.integer("threads", 0, 0, 4096);
+  options.pin = section.flag("pin", true);
+  options.memory_limit = section.bytes("memory_limit", 0);
+  options.on_nonfinite = section.choice<OnNonFinite>("on_nonfinite", "stop",
+                                                     {{"stop", OnNonFinite::stop}, {"skip", OnNonFinite::skip}});
+  section.finish();
+}
+
+void parse_device(Section section, Options& options) {
+  options.device = section.choice<Device>(
+      "kind", "cpu", {{"cpu", Device::cpu}, {"cuda", Device::cuda}, {"reference", Device::reference}});
+  options.ordinal = section.integer("ordinal", 0, 0, 1024);
+  options.precision = section.choice<Precision>("precision", "float32",
+                                                {{"float32", Precision::float32}, {"tf32", Precision::tf32}});
+  section.finish();
+}
+
+void parse_plan(Section section, Options& options) {
+  options.chunk = section.integer("chunk", 0, 0, 1 << 20);
+  options.activations = section.choice<Activations>("activations", "automatic",
+                                                    {{"automatic", Activations::automatic},
+                                                     {"store", Activations::store},
+                                                     {"recompute", Activations::recompute}});
+  section.finish();
+}
+
+void parse_optimizer(Section section, std::int64_t updates, Options& options) {
+  if (section.choice<bool>("kind", "adam", {{"adam", true}, {"sgd", false}})) {
+    Adam adam;
+    adam.rate = parse_rate(section, adam.rate);
+    adam.beta1 = section.number("beta1", adam.beta1, 0, 0.9999999);
+    adam.beta2 = section.number("beta2", adam.beta2, 0, 0.9999999);
+    adam.eps = section.number("eps", adam.eps, 0, 1);
+    options.optimizer = adam;
+  } else {
+    Sgd sgd;
+    sgd.rate = parse_rate(section, sgd.rate);
+    sgd.momentum = section.number("momentum", sgd.momentum, 0, 0.9999999);
+    options.optimizer = sgd;
+  }
+  options.schedule.kind = section.choice<Schedule::Kind>("schedule", "constant",
+                                                         {{"constant", Schedule::Kind::constant},
+                                                          {"linear", Schedule::Kind::linear},
+                                                          {"cosine", Schedule::Kind::cosine}});
+  options.schedule.final_rate = section.number("final_rate", 0, 0, large);
+  options.schedule.updates = section.whole("schedule_updates", updates, 0, many);
+  options.clip.value = section.number("clip_value", 0, 0, large);
+  options.clip.norm = section.number("clip_norm", 0, 0, large);
+  section.finish();
+}
+
+EvaluateSettings parse_evaluate(Section section) {
+  EvaluateSettings settings;
+  settings.steps = section.integer("steps", settings.steps, -1, 10000);
+  settings.tasks = section.integer("tasks", settings.tasks, 1, 1 << 24);
+  settings.seed = static_cast<std::uint64_t>(section.whole("seed", 1, 0, std::numeric_limits<std::int64_t>::max()));
+  if (section.has("shots")) settings.shots = section.integer("shots", 1, 1, 1 << 20);
+  if (section.has("query")) settings.query = section.integer("query", 1, 1, 1 << 20);
+  if (section.has("batch")) settings.batch = section.integer("batch", 0, 0, 1 << 20);
+  for (const char* key : {"shots", "query", "batch"}) section.integer(key, 1, 0);  // known keys, given or not
+  section.finish();
+  return settings;
+}
+
+/// A key of another section's name, or a section that does not exist, and the nearest one there is.
+const std::vector<std::string> all_keys = {
+    "run.seed",           "run.updates",         "run.tasks",          "run.threads",       "run.memory_limit",
+    "run.report_every",   "run.checkpoint_every", "run.validate_every", "run.validate_tasks", "run.on_nonfinite",
+    "device.kind",        "device.ordinal",      "device.precision",   "algorithm.kind",    "algorithm.order",
+    "algorithm.steps",    "algorithm.rate",      "plan.chunk",         "plan.activations",  "data.kind",
+    "data.ways",          "data.shots",          "data.query",         "data.root",         "data.split",
+    "data.amplitude",     "data.phase",          "data.rotations",     "optimizer.kind",    "optimizer.rate",
+    "optimizer.schedule", "optimizer.clip_norm", "model.kind",         "model.input",       "model.layers",
+    "model.loss",         "model.reduction",     "evaluate.steps",     "evaluate.tasks",    "evaluate.shots"};
+
+void check_sections(const RecipeTable& recipe) {
+  const std::vector<std::string> known = {"run", "device", "algorithm", "plan", "data", "optimizer", "model",
+                                          "evaluate"};
+  for (const auto& [key, node] : recipe.table) {
+    const std::string word(key.str());
+    if (std::find(known.begin(), known.end(), word) == known.end()) {
+      std::string hint = nearest(word, known);
+      for (const std::string& candidate : all_keys)
+        if (candidate.substr(candidate.find('.') + 1) == word) hint = candidate;
+      throw InvalidArgument(fmt::format("{}: unknown key {}; did you mean {}?", recipe.file, word, hint));
+    }
+    if (!node.is_table())
+      throw InvalidArgument(fmt::format("{}: {} is a section; write [{}] and its keys below", recipe.file, word, word));
+  }
+}
+
+}  // namespace
+
+Algorithm parse_algorithm(Section section) {
+  const std::string kind = section.choice<std::string>("kind", "maml",
+                                                       {{"maml", "maml"},
+                                                        {"fomaml", "fomaml"},
+                                                        {"anil", "anil"},
+                                                        {"meta_sgd", "meta_sgd"},
+                                                        {"reptile", "reptile"}});
+  Algorithm algorithm;
+  if (kind == "maml" || kind == "fomaml") {
+    Maml maml;
+    if (kind == "fomaml") require_first_order(section, kind, "write kind = \"maml\" for the exact order");
+    maml.order = kind == "fomaml" ? Order::first : parse_order(section, Order::second);
+    maml.steps = parse_steps(section, maml.steps, 0);
+    maml.rate = parse_rate(section, maml.rate);
+    maml.rate_per_layer = section.flag("rate_per_layer", false);
+    maml.rate_per_step = section.flag("rate_per_step", false);
+    maml.rate_learned = section.flag("rate_learned", false);
+    algorithm = maml;
+  } else if (kind == "anil") {
+    Anil anil;
+    anil.order = parse_order(section, Order::second);
+    anil.steps = parse_steps(section, anil.steps, 0);
+    anil.rate = parse_rate(section, anil.rate);
+    anil.first_adapted_layer = section.integer("first_adapted_layer", -1, -1, 10000);
+    algorithm = anil;
+  } else if (kind == "meta_sgd") {
+    MetaSgd meta_sgd;
+    meta_sgd.order = parse_order(section, Order::second);
+    meta_sgd.steps = parse_steps(section, meta_sgd.steps, 0);
+    meta_sgd.rate = parse_rate(section, meta_sgd.rate);
+    algorithm = meta_sgd;
+  } else {
+    algorithm = parse_reptile(section);
+  }
+  section.finish();
+  return algorithm;
+}
+
+Recipe parse_recipe(const RecipeTable& table) {
+  check_sections(table);
+  const auto section = [&](const char* name) {
+    const toml::node* node = table.table.get(name);
+    return Section(node == nullptr ? nullptr : node->as_table(), name, table.file);
+  };
+  Recipe recipe;
+  recipe.source_table = table;
+  parse_run(section("run"), recipe.run, recipe.options);
+  parse_device(section("device"), recipe.options);
+  parse_plan(section("plan"), recipe.options);
+  recipe.algorithm = parse_algorithm(section("algorithm"));
+  parse_optimizer(section("optimizer"), recipe.run.updates, recipe.options);
+  recipe.evaluate = parse_evaluate(section("evaluate"));
+  recipe.source = parse_source(section("data"));
+  recipe.model = parse_model(section("model"), recipe.source ? &*recipe.source : nullptr);
+  return recipe;
+}
+
+bool Recipe::has_batch_norm() const {
+  return std::any_of(model.layers.begin(), model.layers.end(),
+                     [](const Layer& layer) { return std::holds_alternative<BatchNorm>(layer); });
+}
+
+const Source& Recipe::data() const {
+  if (!source)
+    throw InvalidArgument(fmt::format("{}: has no [data] section; set data.kind", source_table.file));
+  std::visit(
+      [&](const auto& kind) {
+        if constexpr (requires { kind.root; })
+          if (kind.root.empty())
+            throw InvalidArgument(fmt::format("{}: data.root is not set; name the folder with --data FOLDER",
+                                              source_table.file));
+        if constexpr (requires { kind.path; })
+          if (kind.path.empty())
+            throw InvalidArgument(fmt::format("{}: data.path is not set; name the file with --data FILE",
+                                              source_table.file));
+      },
+      *source);
+  return *source;
+}
+
+TaskSizes Recipe::sizes() const {
+  if (!source) throw InvalidArgument(fmt::format("{}: has no [data] section; set data.kind", source_table.file));
+  return std::visit(
+      [&](const auto& kind) -> TaskSizes {
+        if constexpr (requires { kind.path; }) {
+          const Episodes episodes(data(), Subset::train, options.seed);
+          return {run.tasks, episodes.support(), episodes.query()};
+        } else if constexpr (requires { kind.ways; }) {
+          return {run.tasks, kind.ways * kind.shots, kind.ways * kind.query};
+        } else {
+          return {run.tasks, kind.shots, kind.query};
+        }
+      },
+      *source);
+}
+
+Source evaluation_source(const Recipe& recipe) {
+  Source source = recipe.data();
+  const auto was_set = [&](const char* key) {
+    const auto& keys = recipe.source_table.set_keys;
+    return std::find(keys.begin(), keys.end(), key) != keys.end();
+  };
+  std::visit(
+      [&](auto& kind) {
+        if constexpr (requires { kind.shots; }) {
+          // What the caller sets for this evaluation weighs more than what the recipe's [evaluate] says.
+          if (recipe.evaluate.shots && (!was_set("data.shots") || was_set("evaluate.shots")))
+            kind.shots = *recipe.evaluate.shots;
+          if (recipe.evaluate.query && (!was_set("data.query") || was_set("evaluate.query")))
+            kind.query = *recipe.evaluate.query;
+        }
+      },
+      source);
+  return source;
+}
+
+Algorithm evaluation_algorithm(const Recipe& recipe) {
+  Algorithm algorithm = recipe.algorithm;
+  if (auto* reptile = std::get_if<Reptile>(&algorithm))
+    if (recipe.evaluate.batch) reptile->batch = *recipe.evaluate.batch;
+  return algorithm;
+}
+
+}  // namespace cumeta::app

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// The public door to safetensors files: converts types and the orders of parameter arrays.
+#include "cumeta/tensor_file.h"
+
+#include <fmt/format.h>
+
+#include "cumeta/error.h"
+#include "src/parameters.h"
+#include "src/safetensors.h"
+
+namespace cumeta {
+namespace {
+
+FileTensor::Type type_of(safetensors::Type type) {
+  switch (type) {
+    case safetensors::Type::f32:
+      return FileTensor::Type::float32;
+    case safetensors::Type::f64:
+      return FileTensor::Type::float64;
+    case safetensors::Type::i64:
+    case safetensors::Type::i32:
+    case safetensors::Type::u8:
+      break;
+  }
+  return FileTensor::Type::int64;
+}
+
+safetensors::Tensor stored(const FileTensor& tensor) {
+  const std::span<const double> values = tensor.values;
+  if (tensor.type == FileTensor::Type::float64) return safetensors::tensor(values, tensor.shape);
+  if (tensor.type == FileTensor::Type::float32)
+    return safetensors::tensor(std::span<const float>(std::vector<float>(values.begin(), values.end())), tensor.shape);
+  return safetensors::tensor(std::span<const std::int64_t>(std::vector<std::int64_t>(values.begin(), values.end())),
+                             tensor.shape);
+}
+
+std::vector<std::int64_t> file_shape(const Parameter& parameter, int rows) {
+  std::vector<std::int64_t> shape(parameter.shape.begin(), parameter.shape.end());
+  if (rows > 0) shape.insert(shape.begin(), rows);
+  return shape;
+}
+
+}  // namespace
+
+TensorFile read_tensors(const std::string& path) {
+  safetensors::File stored_file = safetensors::read(path);
+  TensorFile file;
+  for (auto& [name, tensor] : stored_file.tensors)
+    file.tensors[name] = {type_of(tensor.type), tensor.shape, safetensors::doubles(tensor)};
+  file.metadata = std::move(stored_file.metadata);
+  return file;
+}
+
+void write_tensors(const std::string& path, const TensorFile& file) {
+  safetensors::File stored_file;
+  for (const auto& [name, tensor] : file.tensors) stored_file.tensors[name] = stored(tensor);
+  stored_file.metadata = file.metadata;
+  safetensors::write(path, stored_file);
+}
+
+void put_parameters(TensorFile& file, const Model& model, const std::string& prefix, std::span<const double> flat,
+                    int rows, FileTensor::Type type) {
+  const std::vector<ParameterArray> arrays = parameter_arrays(model);
+  const auto count = static_cast<std::size_t>(parameter_count(model));
+  if (flat.size() != count * static_cast<std::size_t>(rows > 0 ? rows : 1))
+    throw InvalidArgument(fmt::format("put_parameters({}): {} numbers for {} rows of {} parameters", prefix,
+                                      flat.size(), rows > 0 ? rows : 1, count));
+  for (const ParameterArray& array : arrays) {
+    FileTensor tensor{type, file_shape(array.parameter, rows), {}};
+    for (std::size_t row = 0; row * count < flat.size(); ++row) {
+      const auto part = flat.subspan(row * count + static_cast<std::size_t>(array.parameter.offset),
+                                     static_cast<std::size_t>(array.parameter.size));
+      const std::vector<double> values = to_file_order(array, part);
+      tensor.values.insert(tensor.values.end(), values.begin(), values.end());
+    }
+    file.tensors[prefix + array.parameter.name] = std::move(tensor);
+  }
+}
+
+std::vector<double> get_parameters(const TensorFile& file, const Model& model, const std::string& prefix,
+                                   const std::string& path, int rows) {
+  const auto count = static_cast<std::size_t>(parameter_count(model));
+  const auto all_rows = static_cast<std::size_t>(rows > 0 ? rows : 1);
+  std::vector<double> flat(count * all_rows);
+  for (const ParameterArray& array : parameter_arrays(model)) {
+    const std::string name = prefix + array.parameter.name;
+    const auto found = file.tensors.find(name);
+    if (found == file.tensors.end())
+      throw FileError(fmt::format("{}: has no tensor {}; it does not belong to this model", path, name));
+    const std::vector<std::int64_t> expected = file_shape(array.parameter, rows);
+    if (found->second.shape != expected)
+      throw FileError(fmt::format("{}: {} has the shape {}, the model needs {}", path, name,
+                                  safetensors::text_of(found->second.shape), safetensors::text_of(expected)));
+    const auto size = static_cast<std::size_t>(array.parameter.size);
+    for (std::size_t row = 0; row < all_rows; ++row)
+      from_file_order(array, std::span(found->second.values).subspan(row * size, size),
+                      std::span(flat).subspan(row * count + static_cast<std::size_t>(array.parameter.offset), size));
+  }
+  return flat;
+}
+
+}  // namespace cumeta
