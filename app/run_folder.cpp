@@ -157,7 +157,7 @@ void RunLog::write(const LogLine& line) {
   object["steps"] = u.steps;
   object["skipped"] = u.skipped;
   object["support_loss"] = nlohmann::json::array();
-  for (const double loss : u.support_loss) object["support_loss"].push_back(finite_number(loss));
+  for (const double loss : u.support_loss) object["support_loss"].emplace_back(finite_number(loss));
   if (line.validation_loss) object["validation_loss"] = finite_number(*line.validation_loss);
   if (line.validation_accuracy) object["validation_accuracy"] = finite_number(*line.validation_accuracy);
   append(jsonl_, object.dump() + "\n", jsonl_path_);

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+// cumeta bench: MAML, FOMAML, ANIL and Reptile on a recipe's model and tasks, in interleaved rounds: median and spread,
+// bytes measured and planned, and the ratio second/first order against the law.
+#include <fmt/format.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+
+#include "app/command.h"
+#include "app/host_tasks.h"
+#include "app/statistics.h"
+#include "cumeta/error.h"
+
+namespace cumeta::app {
+namespace {
+
+struct BenchArguments {
+  std::string recipe;
+  int rounds = 7;
+  RecipeOptions options;
+  bool json = false;
+};
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+/// VmRSS or VmHWM of this process, in bytes; 0 when the system does not say.
+std::int64_t resident(const std::string& field) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.rfind(field + ":", 0) == 0) return std::stoll(line.substr(field.size() + 1)) * 1024;
+  return 0;
+}
+
+/// What making a learner and two updates add to the resident memory, measured in a process of its own.
+std::int64_t measured_bytes(const Recipe& recipe, const Algorithm& algorithm, const HostTasks& tasks) {
+  int ends[2];
+  if (pipe(ends) != 0) throw Error("bench: no pipe to be had");
+  std::fflush(nullptr);
+  const pid_t child = fork();
+  if (child < 0) throw Error("bench: no process to be had for measuring memory");
+  if (child == 0) {
+    close(ends[0]);
+    std::int64_t bytes = -1;
+    try {
+      const std::int64_t before = resident("VmRSS");
+      Learner learner(recipe.model, algorithm, recipe.options);
+      learner.meta_update(tasks.batch());
+      learner.meta_update(tasks.batch());
+      bytes = resident("VmHWM") - before;
+    } catch (const std::exception&) {  // the parent meets the same error where it can report it
+    }
+    const bool sent = write(ends[1], &bytes, sizeof bytes) == sizeof bytes;
+    _exit(sent ? 0 : 1);
+  }
+  close(ends[1]);
+  std::int64_t bytes = -1;
+  const bool received = read(ends[0], &bytes, sizeof bytes) == sizeof bytes;
+  close(ends[0]);
+  waitpid(child, nullptr, 0);
+  return received ? bytes : -1;
+}
+
+struct Contender {
+  Algorithm algorithm;
+  std::int64_t bytes = 0;
+  Plan plan;
+  std::unique_ptr<Learner> learner;
+  int repeats = 1;
+  std::vector<double> seconds;
+  double median_seconds() const { return median(seconds); }
+  double spread() const {  // half of what the middle half of the rounds spans, over the median
+    std::vector<double> sorted = seconds;
+    std::sort(sorted.begin(), sorted.end());
+    return (sorted[sorted.size() * 3 / 4] - sorted[sorted.size() / 4]) / 2 / median_seconds();
+  }
+};
+
+std::vector<Contender> contenders(const Recipe& recipe) {
+  const int steps = std::max(1, steps_of(recipe.algorithm));
+  const double rate = std::visit([](const auto& algorithm) { return algorithm.rate; }, recipe.algorithm);
+  std::vector<Contender> all(4);
+  all[0].algorithm = Maml{.steps = steps, .rate = rate};
+  all[1].algorithm = fomaml(steps, rate);
+  all[2].algorithm = Anil{.steps = steps, .rate = rate};
+  all[3].algorithm = Reptile{.steps = steps, .rate = rate};
+  return all;
+}
+
+void round_of(Contender& contender, const TaskBatch& batch) {
+  const double begin = now();
+  for (int i = 0; i < contender.repeats; ++i) contender.learner->meta_update(batch);
+  contender.seconds.push_back((now() - begin) / contender.repeats);
+}
+
+Source with_query(Source source) {
+  std::visit(
+      [](auto& kind) {
+        if constexpr (requires { kind.query; })
+          if (kind.query == 0) kind.query = kind.shots;
+      },
+      source);
+  return source;
+}
+
+void run(const BenchArguments& arguments) {
+  RecipeTable table = arguments.recipe.empty() ? default_recipe() : read_recipe(arguments.recipe);
+  apply(table, arguments.options);
+  Recipe recipe = parse_recipe(table);
+  recipe.options.optimizer = Sgd{.rate = 0};  // every round sees the same numbers
+  const Episodes episodes(with_query(recipe.data()), Subset::train, recipe.options.seed);
+  const HostTasks tasks = draw_tasks(episodes, 0, 0, recipe.run.tasks);
+  const TaskBatch batch = tasks.batch();
+  const bool cuda = recipe.options.device == Device::cuda;
+  const int threads = cpu_machine(recipe.options.threads).cores;
+
+  std::vector<Contender> all = contenders(recipe);
+  for (Contender& contender : all) contender.bytes = measured_bytes(recipe, contender.algorithm, tasks);
+  const double cold_peak = cuda ? 0 : measured_fma_peak_gflops(threads, 0.2);
+  std::string device;
+  for (Contender& contender : all) {
+    contender.learner = std::make_unique<Learner>(recipe.model, contender.algorithm, recipe.options);
+    contender.plan = contender.learner->plan_for({tasks.tasks, tasks.support, tasks.query});
+    device = contender.learner->device_name();
+    contender.learner->meta_update(batch);
+    const double begin = now();
+    contender.learner->meta_update(batch);
+    contender.repeats = std::clamp(static_cast<int>(0.05 / std::max(now() - begin, 1e-7)), 1, 10000);
+  }
+  for (int round = 0; round < arguments.rounds; ++round)
+    for (Contender& contender : all) round_of(contender, batch);
+  const double hot_peak = cuda ? 0 : measured_fma_peak_gflops(threads, 0.2);
+
+  const double ratio = all[0].median_seconds() / all[1].median_seconds();
+  const double law = all[0].plan.first_order_flops > 0 ? all[0].plan.flops / all[0].plan.first_order_flops : 0;
+  nlohmann::json results = nlohmann::json::array();
+  for (const Contender& c : all) {
+    const double gflops = c.plan.flops / c.median_seconds() / 1e9;
+    results.push_back({{"algorithm", name_of(c.algorithm)},
+                       {"order", to_string(order_of(c.algorithm))},
+                       {"steps", steps_of(c.algorithm)},
+                       {"tasks", tasks.tasks},
+                       {"seconds", c.median_seconds()},
+                       {"spread", c.spread()},
+                       {"gflops", gflops},
+                       {"fraction_of_peak", cuda ? nlohmann::json() : nlohmann::json(gflops / cold_peak)},
+                       {"flops", c.plan.flops},
+                       {"launches", c.plan.launches},
+                       {"bytes", c.bytes},
+                       {"planned_bytes", c.plan.bytes}});
+  }
+  if (arguments.json)
+    return print_json({{"device", device},
+                       {"simd", simd_target()},
+                       {"threads", threads},
+                       {"support", tasks.support},
+                       {"query", tasks.query},
+                       {"rounds", arguments.rounds},
+                       {"peak_gflops", cuda ? nlohmann::json() : nlohmann::json(cold_peak)},
+                       {"peak_gflops_after", cuda ? nlohmann::json() : nlohmann::json(hot_peak)},
+                       {"results", results},
+                       {"second_over_first", {{"measured", ratio}, {"law", law}}}});
+  fmt::print("{}: {} tasks of {} + {}, median of {} interleaved rounds", device, tasks.tasks, tasks.support,
+             tasks.query, arguments.rounds);
+  if (!cuda) fmt::print("; FMA peak {:.1f} GFLOP/s before, {:.1f} after", cold_peak, hot_peak);
+  fmt::print("\n{:<10}{:<8}{:>6}{:>14}{:>9}{:>10}{:>8}{:>13}{:>13}\n", "algorithm", "order", "steps", "per update",
+             "spread", "GFLOP/s", "peak", "measured", "planned");
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const Contender& c = all[i];
+    fmt::print("{:<10}{:<8}{:>6}{:>11.3f} ms{:>7.1f} %{:>10.1f}{:>8}{:>13}{:>13}\n", name_of(c.algorithm),
+               to_string(order_of(c.algorithm)), steps_of(c.algorithm), 1e3 * c.median_seconds(), 100 * c.spread(),
+               c.plan.flops / c.median_seconds() / 1e9,
+               cuda ? "-" : fmt::format("{:.0f} %", 100 * c.plan.flops / c.median_seconds() / 1e9 / cold_peak),
+               c.bytes < 0 ? "-" : bytes_text(c.bytes), bytes_text(c.plan.bytes));
+  }
+  fmt::print("second / first order: {:.2f} measured, {:.2f} by the law\n", ratio, law);
+}
+
+}  // namespace
+
+void add_bench(CLI::App& program) {
+  CLI::App* command = program.add_subcommand("bench", "Time and memory of MAML, FOMAML, ANIL, Reptile on a recipe");
+  command->footer("Example:\n  cumeta bench recipes/omniglot_5w1s_maml.toml --data omniglot --rounds 9 --json");
+  auto arguments = std::make_shared<BenchArguments>();
+  command->add_option("recipe", arguments->recipe, "Recipe; without one the built-in sinusoid_maml");
+  command->add_option("--rounds", arguments->rounds, "Interleaved rounds")->check(CLI::Range(1, 10000))->capture_default_str();
+  add_recipe_options(*command, arguments->options);
+  add_json_option(*command, arguments->json);
+  command->callback([arguments] { run(*arguments); });
+}
+
+}  // namespace cumeta::app
