@@ -39,7 +39,8 @@ std::string as_csv(const Predictions& p, const LabelledExamples& query, const st
                    bool classification) {
   const auto class_text = [&](int label) {
     if (label < 0) return std::string();
-    return static_cast<std::size_t>(label) < names.size() ? names[static_cast<std::size_t>(label)] : std::to_string(label);
+    return static_cast<std::size_t>(label) < names.size() ? names[static_cast<std::size_t>(label)]
+                                                          : std::to_string(label);
   };
   std::string text = classification ? "row,label,predicted" : "row";
   for (int i = 0; i < p.width && !query.y.empty() && !classification; ++i) text += fmt::format(",target_{}", i);
@@ -51,7 +52,8 @@ std::string as_csv(const Predictions& p, const LabelledExamples& query, const st
       const int label = query.y.empty() ? -1 : static_cast<int>(query.y[static_cast<std::size_t>(row)]);
       text += fmt::format(",{},{}", class_text(label), class_text(p.winner(row)));
     } else if (!query.y.empty()) {
-      for (int i = 0; i < p.width; ++i) text += fmt::format(",{}", query.y[static_cast<std::size_t>(row * p.width + i)]);
+      for (int i = 0; i < p.width; ++i)
+        text += fmt::format(",{}", query.y[static_cast<std::size_t>(row * p.width + i)]);
     }
     for (int i = 0; i < p.width; ++i) text += fmt::format(",{}", p.row(row)[i]);
     text += "\n";
@@ -89,7 +91,8 @@ void run(const AdaptArguments& arguments) {
   Learner learner(recipe.model, evaluation_algorithm(recipe), recipe.options);
   learner.load(trained.checkpoint);
   const LabelledExamples support = read_examples(arguments.support, "support", recipe, {});
-  if (support.y.empty()) throw FileError(fmt::format("{}: has no tensor y; support examples need targets", arguments.support));
+  if (support.y.empty())
+    throw FileError(fmt::format("{}: has no tensor y; support examples need targets", arguments.support));
   if (recipe.classification() && static_cast<int>(support.class_names.size()) > output_count(recipe.model))
     throw FileError(fmt::format("{}: {} class folders, but the model has {} outputs", arguments.support,
                                 support.class_names.size(), output_count(recipe.model)));
@@ -124,9 +127,9 @@ void run(const AdaptArguments& arguments) {
     if (!arguments.predictions.empty()) write_text_file(arguments.predictions, csv);
     nlohmann::json rows = nlohmann::json::array();
     for (int i = 0; i < predictions.count(); ++i)
-      rows.push_back(recipe.classification()
-                         ? nlohmann::json(predictions.winner(i))
-                         : nlohmann::json(std::vector<float>(predictions.row(i), predictions.row(i) + predictions.width)));
+      rows.push_back(recipe.classification() ? nlohmann::json(predictions.winner(i))
+                                             : nlohmann::json(std::vector<float>(
+                                                   predictions.row(i), predictions.row(i) + predictions.width)));
     result["predictions"] = rows;
   }
   if (arguments.json) return print_json(result);
@@ -145,7 +148,8 @@ void run(const AdaptArguments& arguments) {
 void add_adapt(CLI::App& program) {
   CLI::App* command = program.add_subcommand("adapt", "Adapt a trained run to your own support set and predict");
   command->footer(
-      "X and Y are safetensors files with x [n, features] or [n, C, H, W] and y [n] (labels) or [n, outputs], or folders\n"
+      "X and Y are safetensors files with x [n, features] or [n, C, H, W] and y [n] (labels) or [n, outputs], or "
+      "folders\n"
       "of class folders of PNGs. Predictions go to stdout as CSV, or to --predictions FILE.\n"
       "Example:\n  cumeta adapt runs/o51 --support my/support --query my/query --output adapted.safetensors");
   auto arguments = std::make_shared<AdaptArguments>();

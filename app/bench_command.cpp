@@ -26,9 +26,7 @@ struct BenchArguments {
   bool json = false;
 };
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 /// VmRSS or VmHWM of this process, in bytes; 0 when the system does not say.
 std::int64_t resident(const std::string& field) {
@@ -189,7 +187,9 @@ void add_bench(CLI::App& program) {
   command->footer("Example:\n  cumeta bench recipes/omniglot_5w1s_maml.toml --data omniglot --rounds 9 --json");
   auto arguments = std::make_shared<BenchArguments>();
   command->add_option("recipe", arguments->recipe, "Recipe; without one the built-in sinusoid_maml");
-  command->add_option("--rounds", arguments->rounds, "Interleaved rounds")->check(CLI::Range(1, 10000))->capture_default_str();
+  command->add_option("--rounds", arguments->rounds, "Interleaved rounds")
+      ->check(CLI::Range(1, 10000))
+      ->capture_default_str();
   add_recipe_options(*command, arguments->options);
   add_json_option(*command, arguments->json);
   command->callback([arguments] { run(*arguments); });

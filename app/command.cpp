@@ -24,7 +24,8 @@ void apply(RecipeTable& table, const RecipeOptions& options) {
   if (options.data.empty()) return;
   const toml::table* data = table.table.get("data") == nullptr ? nullptr : table.table.get("data")->as_table();
   const std::string kind = data == nullptr ? "" : (*data)["kind"].value_or(std::string());
-  if (kind == "sinusoid") throw UsageError("--data " + options.data + ": the sinusoid family needs no data; leave it out");
+  if (kind == "sinusoid")
+    throw UsageError("--data " + options.data + ": the sinusoid family needs no data; leave it out");
   if (!std::filesystem::exists(options.data))
     throw UsageError("--data " + options.data + ": there is no such file or folder");
   set_value(table, kind == "tasks" ? "data.path" : "data.root",

@@ -95,7 +95,7 @@ void run(const EvaluateArguments& arguments) {
   apply_warp(trained.recipe, arguments.warp);
   const Recipe recipe = parse_recipe(trained.recipe);
   const Algorithm algorithm = evaluation_algorithm(recipe);
-  const int steps = arguments.steps >= 0       ? arguments.steps
+  const int steps = arguments.steps >= 0         ? arguments.steps
                     : recipe.evaluate.steps >= 0 ? recipe.evaluate.steps
                                                  : steps_of(algorithm);
   const int tasks = arguments.tasks > 0 ? arguments.tasks : recipe.evaluate.tasks;

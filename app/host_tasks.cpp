@@ -19,7 +19,8 @@ HostTasks draw_tasks(const Episodes& episodes, std::uint64_t iteration, int firs
     to.reserve(count * (end - begin) * width);
     for (std::size_t task = 0; task < count; ++task) {
       const auto row = from.begin() + static_cast<std::ptrdiff_t>(task * rows * width);
-      to.insert(to.end(), row + static_cast<std::ptrdiff_t>(begin * width), row + static_cast<std::ptrdiff_t>(end * width));
+      to.insert(to.end(), row + static_cast<std::ptrdiff_t>(begin * width),
+                row + static_cast<std::ptrdiff_t>(end * width));
     }
     return to;
   };

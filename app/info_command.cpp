@@ -22,8 +22,11 @@ void add_info(CLI::App& program) {
       nlohmann::json list = nlohmann::json::array();
       for (const DeviceStatus& device : devices)
         list.push_back({{"device", to_string(device.device)}, {"available", device.available}, {"text", device.text}});
-      print_json({{"version", CUMETA_VERSION}, {"simd", simd_target()}, {"cores", machine.cores},
-                  {"memory", machine.memory}, {"devices", list}});
+      print_json({{"version", CUMETA_VERSION},
+                  {"simd", simd_target()},
+                  {"cores", machine.cores},
+                  {"memory", machine.memory},
+                  {"devices", list}});
       return;
     }
     fmt::print("cumeta {}\nSIMD target {}, {} cores, {}\n", CUMETA_VERSION, simd_target(), machine.cores,

@@ -88,8 +88,9 @@ LabelledExamples from_folder(const std::string& root, const Recipe& recipe, cons
   LabelledExamples examples;
   examples.class_names = class_folders(root);
   if (examples.class_names.size() + 1 != images.class_begin.size())
-    throw FileError(fmt::format("{}: {} class folders were listed, but {} read; keep the folder still and without links",
-                                root, examples.class_names.size(), images.class_begin.size() - 1));
+    throw FileError(
+        fmt::format("{}: {} class folders were listed, but {} read; keep the folder still and without links", root,
+                    examples.class_names.size(), images.class_begin.size() - 1));
   examples.count = static_cast<int>(images.class_begin.back());
   // Omniglot's ink is black on white in the files and 1 on 0 for the model.
   const bool ink = recipe.source && std::holds_alternative<Omniglot>(*recipe.source);

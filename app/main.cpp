@@ -55,8 +55,9 @@ std::string explain(const CLI::App& program, const CLI::ParseError& error, int c
 
 int main(int count, char** words) {
   CLI::App program{"cumeta: exact meta-gradients, fast. Trains, evaluates and inspects meta-learners."};
-  program.footer("First steps:\n  cumeta train sinusoid_maml --out runs/first --set run.updates=2000\n"
-                 "  cumeta evaluate runs/first --steps 10\nExit status: 0 fine, 1 failed, 2 bad usage.");
+  program.footer(
+      "First steps:\n  cumeta train sinusoid_maml --out runs/first --set run.updates=2000\n"
+      "  cumeta evaluate runs/first --steps 10\nExit status: 0 fine, 1 failed, 2 bad usage.");
   program.set_version_flag("--version", CUMETA_VERSION);
   program.require_subcommand(1);
   for (const auto add : {app::add_train, app::add_evaluate, app::add_adapt, app::add_plan, app::add_bench,
@@ -69,15 +70,9 @@ int main(int count, char** words) {
     return program.exit(done);  // --help and --version
   } catch (const CLI::ParseError& error) {
     return complain(explain(program, error, count, words), 2);
-  } catch (const app::Failed&) {
-    return 1;
-  } catch (const app::UsageError& error) {
+  } catch (const app::Failed&) { return 1; } catch (const app::UsageError& error) {
     return complain(error.what(), 2);
-  } catch (const InvalidArgument& error) {
-    return complain(error.what(), 2);
-  } catch (const std::bad_alloc&) {
+  } catch (const InvalidArgument& error) { return complain(error.what(), 2); } catch (const std::bad_alloc&) {
     return complain("the machine has no memory left; set run.memory_limit or fewer tasks", 1);
-  } catch (const std::exception& error) {
-    return complain(error.what(), 1);
-  }
+  } catch (const std::exception& error) { return complain(error.what(), 1); }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// cumeta meta-gradient: tasks (and parameters) in; meta-gradient, adapted parameters and losses out, under the names that
-// another framework can be held against.
+// cumeta meta-gradient: tasks (and parameters) in; meta-gradient, adapted parameters and losses out, under the names
+// that another framework can be held against.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -68,8 +68,7 @@ void run(const MetaGradientArguments& arguments) {
                                 recipe.model.input.width));
   Learner learner(recipe.model, recipe.algorithm, recipe.options);
   const TensorFile input = read_tensors(arguments.input);
-  if (holds_any(input, "layers."))
-    learner.set_parameters(get_parameters(input, recipe.model, "", arguments.input));
+  if (holds_any(input, "layers.")) learner.set_parameters(get_parameters(input, recipe.model, "", arguments.input));
   if (holds_any(input, "rates.")) {
     const std::vector<double> rates = learner.rates();
     if (rates.empty())
@@ -106,14 +105,17 @@ void run(const MetaGradientArguments& arguments) {
 void add_meta_gradient(CLI::App& program) {
   CLI::App* command = program.add_subcommand("meta-gradient", "Tasks in, meta-gradient and adapted parameters out");
   command->footer(
-      "The input holds support_x, support_y, query_x, query_y, and may hold parameters (layers.0.weight, ...; else the\n"
+      "The input holds support_x, support_y, query_x, query_y, and may hold parameters (layers.0.weight, ...; else "
+      "the\n"
       "initial ones) and learned rates (rates.layers.0.weight, ...). The output holds meta_gradient.*,\n"
       "meta_gradient_per_task.*, adapted.*, support_loss, query_loss, and rates_gradient.* where rates are learned.\n"
       "Example:\n  cumeta meta-gradient recipe.toml --input tasks.safetensors --output gradient.safetensors");
   auto arguments = std::make_shared<MetaGradientArguments>();
   command->add_option("recipe", arguments->recipe, "Recipe (TOML or JSON); without one the built-in sinusoid_maml");
   command->add_option("--input", arguments->input, "Tasks and parameters (safetensors)")->required()->type_name("FILE");
-  command->add_option("--output", arguments->output, "Where the result goes (safetensors)")->required()->type_name("FILE");
+  command->add_option("--output", arguments->output, "Where the result goes (safetensors)")
+      ->required()
+      ->type_name("FILE");
   add_recipe_options(*command, arguments->options);
   add_json_option(*command, arguments->json);
   command->callback([arguments] { run(*arguments); });

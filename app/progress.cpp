@@ -38,7 +38,8 @@ void Progress::tick(const Update& update) {
   const Clock::time_point now = Clock::now();
   if (drawn_ && now - drawn_at_ < std::chrono::milliseconds(100)) return;
   constexpr int width = 30;
-  const auto done = static_cast<int>(width * static_cast<double>(update.update) / static_cast<double>(std::max<std::int64_t>(last_, 1)));
+  const auto done = static_cast<int>(width * static_cast<double>(update.update) /
+                                     static_cast<double>(std::max<std::int64_t>(last_, 1)));
   fmt::print(out_, "\r\033[K[{:#<{}}{:.<{}}] {}", "", done, "", width - done, figures(update));
   std::fflush(out_);
   drawn_ = true, drawn_at_ = now;

@@ -54,8 +54,8 @@ void parse_run(Section section, RunSettings& run, Options& options) {
   options.threads = section.integer("threads", 0, 0, 4096);
   options.pin = section.flag("pin", true);
   options.memory_limit = section.bytes("memory_limit", 0);
-  options.on_nonfinite = section.choice<OnNonFinite>("on_nonfinite", "stop",
-                                                     {{"stop", OnNonFinite::stop}, {"skip", OnNonFinite::skip}});
+  options.on_nonfinite =
+      section.choice<OnNonFinite>("on_nonfinite", "stop", {{"stop", OnNonFinite::stop}, {"skip", OnNonFinite::skip}});
   section.finish();
 }
 
@@ -63,17 +63,16 @@ void parse_device(Section section, Options& options) {
   options.device = section.choice<Device>(
       "kind", "cpu", {{"cpu", Device::cpu}, {"cuda", Device::cuda}, {"reference", Device::reference}});
   options.ordinal = section.integer("ordinal", 0, 0, 1024);
-  options.precision = section.choice<Precision>("precision", "float32",
-                                                {{"float32", Precision::float32}, {"tf32", Precision::tf32}});
+  options.precision =
+      section.choice<Precision>("precision", "float32", {{"float32", Precision::float32}, {"tf32", Precision::tf32}});
   section.finish();
 }
 
 void parse_plan(Section section, Options& options) {
   options.chunk = section.integer("chunk", 0, 0, 1 << 20);
-  options.activations = section.choice<Activations>("activations", "automatic",
-                                                    {{"automatic", Activations::automatic},
-                                                     {"store", Activations::store},
-                                                     {"recompute", Activations::recompute}});
+  options.activations = section.choice<Activations>(
+      "activations", "automatic",
+      {{"automatic", Activations::automatic}, {"store", Activations::store}, {"recompute", Activations::recompute}});
   section.finish();
 }
 
@@ -91,10 +90,9 @@ void parse_optimizer(Section section, std::int64_t updates, Options& options) {
     sgd.momentum = section.number("momentum", sgd.momentum, 0, 0.9999999);
     options.optimizer = sgd;
   }
-  options.schedule.kind = section.choice<Schedule::Kind>("schedule", "constant",
-                                                         {{"constant", Schedule::Kind::constant},
-                                                          {"linear", Schedule::Kind::linear},
-                                                          {"cosine", Schedule::Kind::cosine}});
+  options.schedule.kind = section.choice<Schedule::Kind>(
+      "schedule", "constant",
+      {{"constant", Schedule::Kind::constant}, {"linear", Schedule::Kind::linear}, {"cosine", Schedule::Kind::cosine}});
   options.schedule.final_rate = section.number("final_rate", 0, 0, large);
   options.schedule.updates = section.whole("schedule_updates", updates, 0, many);
   options.clip.value = section.number("clip_value", 0, 0, large);
@@ -117,18 +115,18 @@ EvaluateSettings parse_evaluate(Section section) {
 
 /// A key of another section's name, or a section that does not exist, and the nearest one there is.
 const std::vector<std::string> all_keys = {
-    "run.seed",           "run.updates",         "run.tasks",          "run.threads",       "run.memory_limit",
+    "run.seed",           "run.updates",          "run.tasks",          "run.threads",        "run.memory_limit",
     "run.report_every",   "run.checkpoint_every", "run.validate_every", "run.validate_tasks", "run.on_nonfinite",
-    "device.kind",        "device.ordinal",      "device.precision",   "algorithm.kind",    "algorithm.order",
-    "algorithm.steps",    "algorithm.rate",      "plan.chunk",         "plan.activations",  "data.kind",
-    "data.ways",          "data.shots",          "data.query",         "data.root",         "data.split",
-    "data.amplitude",     "data.phase",          "data.rotations",     "optimizer.kind",    "optimizer.rate",
-    "optimizer.schedule", "optimizer.clip_norm", "model.kind",         "model.input",       "model.layers",
-    "model.loss",         "model.reduction",     "evaluate.steps",     "evaluate.tasks",    "evaluate.shots"};
+    "device.kind",        "device.ordinal",       "device.precision",   "algorithm.kind",     "algorithm.order",
+    "algorithm.steps",    "algorithm.rate",       "plan.chunk",         "plan.activations",   "data.kind",
+    "data.ways",          "data.shots",           "data.query",         "data.root",          "data.split",
+    "data.amplitude",     "data.phase",           "data.rotations",     "optimizer.kind",     "optimizer.rate",
+    "optimizer.schedule", "optimizer.clip_norm",  "model.kind",         "model.input",        "model.layers",
+    "model.loss",         "model.reduction",      "evaluate.steps",     "evaluate.tasks",     "evaluate.shots"};
 
 void check_sections(const RecipeTable& recipe) {
-  const std::vector<std::string> known = {"run", "device", "algorithm", "plan", "data", "optimizer", "model",
-                                          "evaluate"};
+  const std::vector<std::string> known = {"run",  "device",    "algorithm", "plan",
+                                          "data", "optimizer", "model",     "evaluate"};
   for (const auto& [key, node] : recipe.table) {
     const std::string word(key.str());
     if (std::find(known.begin(), known.end(), word) == known.end()) {
@@ -145,12 +143,9 @@ void check_sections(const RecipeTable& recipe) {
 }  // namespace
 
 Algorithm parse_algorithm(Section section) {
-  const std::string kind = section.choice<std::string>("kind", "maml",
-                                                       {{"maml", "maml"},
-                                                        {"fomaml", "fomaml"},
-                                                        {"anil", "anil"},
-                                                        {"meta_sgd", "meta_sgd"},
-                                                        {"reptile", "reptile"}});
+  const std::string kind = section.choice<std::string>(
+      "kind", "maml",
+      {{"maml", "maml"}, {"fomaml", "fomaml"}, {"anil", "anil"}, {"meta_sgd", "meta_sgd"}, {"reptile", "reptile"}});
   Algorithm algorithm;
   if (kind == "maml" || kind == "fomaml") {
     Maml maml;
@@ -207,18 +202,17 @@ bool Recipe::has_batch_norm() const {
 }
 
 const Source& Recipe::data() const {
-  if (!source)
-    throw InvalidArgument(fmt::format("{}: has no [data] section; set data.kind", source_table.file));
+  if (!source) throw InvalidArgument(fmt::format("{}: has no [data] section; set data.kind", source_table.file));
   std::visit(
       [&](const auto& kind) {
         if constexpr (requires { kind.root; })
           if (kind.root.empty())
-            throw InvalidArgument(fmt::format("{}: data.root is not set; name the folder with --data FOLDER",
-                                              source_table.file));
+            throw InvalidArgument(
+                fmt::format("{}: data.root is not set; name the folder with --data FOLDER", source_table.file));
         if constexpr (requires { kind.path; })
           if (kind.path.empty())
-            throw InvalidArgument(fmt::format("{}: data.path is not set; name the file with --data FILE",
-                                              source_table.file));
+            throw InvalidArgument(
+                fmt::format("{}: data.path is not set; name the file with --data FILE", source_table.file));
       },
       *source);
   return *source;

@@ -29,8 +29,8 @@ toml::table parse_toml(const std::string& text, const std::string& file) {
   try {
     return toml::parse(text);
   } catch (const toml::parse_error& error) {
-    throw InvalidArgument(fmt::format("{}: line {}: {}", file, error.source().begin.line,
-                                      one_line(std::string(error.description()))));
+    throw InvalidArgument(
+        fmt::format("{}: line {}: {}", file, error.source().begin.line, one_line(std::string(error.description()))));
   }
 }
 
@@ -88,9 +88,7 @@ toml::table parse_json(const std::string& text, const std::string& file) {
   json value;
   try {
     value = json::parse(text);
-  } catch (const json::exception& error) {
-    throw InvalidArgument(fmt::format("{}: {}", file, one_line(error.what())));
-  }
+  } catch (const json::exception& error) { throw InvalidArgument(fmt::format("{}: {}", file, one_line(error.what()))); }
   if (!value.is_object()) throw InvalidArgument(fmt::format("{}: is not a JSON object", file));
   return table_from(value.contains("layers") ? from_flat(value) : value, file);
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where a recipe's table comes from: a TOML file, a JSON file, a text in a checkpoint; and --set on top of it.
 #pragma once
-#include <string>
 #include <toml++/toml.h>
+
+#include <string>
 #include <vector>
 
 namespace cumeta::app {

@@ -114,7 +114,8 @@ Shape parse_input(Section& section, const Source* source) {
   if (shape.size() == 3) return image(shape[1], shape[2], shape[0]);
   if (!shape.empty()) section.refuse("input", "is neither [features] nor [channels, height, width]");
   const Shape shape_of_source = source ? input_of(*source) : Shape{};
-  if (shape_of_source.channels == 0) section.refuse("input", "is not set; write [features] or [channels, height, width]");
+  if (shape_of_source.channels == 0)
+    section.refuse("input", "is not set; write [features] or [channels, height, width]");
   return shape_of_source;
 }
 
@@ -128,8 +129,8 @@ int parse_outputs(Section& section, const Source* source) {
 /// hidden -> activation, ..., then a linear head.
 std::vector<Layer> parse_mlp(Section& section, const Source* source) {
   const std::vector<int> hidden = section.integers("hidden", {40, 40}, 1);
-  const Layer activation = section.choice<Layer>("activation", "relu",
-                                                 {{"relu", Relu{}}, {"tanh", Tanh{}}, {"leaky_relu", LeakyRelu{}}});
+  const Layer activation =
+      section.choice<Layer>("activation", "relu", {{"relu", Relu{}}, {"tanh", Tanh{}}, {"leaky_relu", LeakyRelu{}}});
   const bool normalized = section.flag("batch_norm", false);
   const Initializer initializer = parse_initializer(section.table("initializer"));
   std::vector<Layer> layers;
@@ -155,8 +156,8 @@ std::vector<Layer> parse_conv4(Section& section, const Source* source) {
   norm_section.finish();
   std::vector<Layer> layers;
   for (int block = 0; block < blocks; ++block) {
-    layers.emplace_back(
-        Conv2d{.filters = filters, .kernel = 3, .stride = stride, .padding = 1, .bias = bias, .initializer = initializer});
+    layers.emplace_back(Conv2d{
+        .filters = filters, .kernel = 3, .stride = stride, .padding = 1, .bias = bias, .initializer = initializer});
     layers.emplace_back(norm);
     layers.emplace_back(Relu{});
     if (pooled) layers.emplace_back(MaxPool2d{});
@@ -214,11 +215,9 @@ std::optional<Source> parse_source(Section section) {
     section.finish();
     return std::nullopt;
   }
-  const std::string kind = section.choice<std::string>("kind", "",
-                                                       {{"sinusoid", "sinusoid"},
-                                                        {"omniglot", "omniglot"},
-                                                        {"image_folder", "image_folder"},
-                                                        {"tasks", "tasks"}});
+  const std::string kind = section.choice<std::string>(
+      "kind", "",
+      {{"sinusoid", "sinusoid"}, {"omniglot", "omniglot"}, {"image_folder", "image_folder"}, {"tasks", "tasks"}});
   Source source;
   if (kind == "sinusoid") {
     Sinusoid sinusoid;
@@ -256,8 +255,11 @@ Model parse_model(Section section, const Source* source) {
 
   bool given = false;
   std::vector<Section> layers = section.tables("layers", given);
-  const std::string kind = section.choice<std::string>(
-      "kind", given ? "layers" : regression ? "mlp" : "conv4", {{"layers", "layers"}, {"mlp", "mlp"}, {"conv4", "conv4"}});
+  const std::string kind = section.choice<std::string>("kind",
+                                                       given        ? "layers"
+                                                       : regression ? "mlp"
+                                                                    : "conv4",
+                                                       {{"layers", "layers"}, {"mlp", "mlp"}, {"conv4", "conv4"}});
   if (given != (kind == "layers"))
     section.refuse("kind", given ? "does not go with model.layers; leave one of the two out"
                                  : "needs model.layers = [{ kind = \"...\" }, ...]");

@@ -33,8 +33,11 @@ struct Sheet {
   std::vector<std::uint8_t> bytes;
 
   Sheet(int rows, int columns, const Shape& image, int gap_pixels)
-      : height(rows * (image.height + 2) + 2), width(columns * (image.width + 2) + 2 + gap_pixels), channels(image.channels) {
-    bytes.assign(static_cast<std::size_t>(height) * static_cast<std::size_t>(width) * static_cast<std::size_t>(channels), 96);
+      : height(rows * (image.height + 2) + 2),
+        width(columns * (image.width + 2) + 2 + gap_pixels),
+        channels(image.channels) {
+    bytes.assign(
+        static_cast<std::size_t>(height) * static_cast<std::size_t>(width) * static_cast<std::size_t>(channels), 96);
   }
   void paste(const float* x, const Shape& image, int top, int left) {
     for (int row = 0; row < image.height; ++row)
@@ -84,12 +87,12 @@ void run(const SampleArguments& arguments) {
   RecipeTable table = table_of(arguments.recipe);
   apply(table, arguments.options);
   const Recipe recipe = parse_recipe(table);
-  const Subset subset = arguments.subset == "train"        ? Subset::train
-                        : arguments.subset == "validation" ? Subset::validation
-                        : arguments.subset == "test"
-                            ? Subset::test
-                            : throw UsageError(fmt::format("--subset {}: is not one of train, validation, test",
-                                                           arguments.subset));
+  const Subset subset =
+      arguments.subset == "train"        ? Subset::train
+      : arguments.subset == "validation" ? Subset::validation
+      : arguments.subset == "test"
+          ? Subset::test
+          : throw UsageError(fmt::format("--subset {}: is not one of train, validation, test", arguments.subset));
   const bool trains = subset == Subset::train;
   const Episodes episodes(trains ? recipe.data() : evaluation_source(recipe), subset,
                           subset == Subset::test ? recipe.evaluate.seed : recipe.options.seed);
@@ -128,7 +131,8 @@ void add_sample(CLI::App& program) {
   CLI::App* command = program.add_subcommand("sample", "Write the tasks that an update sees");
   command->footer(
       "Updates count from 1. The file goes back in with data.kind = \"tasks\" and into meta-gradient --input.\n"
-      "Example:\n  cumeta sample recipes/omniglot_5w1s_maml.toml --data omniglot --iteration 7 --output tasks.safetensors "
+      "Example:\n  cumeta sample recipes/omniglot_5w1s_maml.toml --data omniglot --iteration 7 --output "
+      "tasks.safetensors "
       "--sheets sheets");
   auto arguments = std::make_shared<SampleArguments>();
   command->add_option("recipe", arguments->recipe, "Recipe or folder of a run; without one the built-in sinusoid_maml");

@@ -39,13 +39,16 @@ std::int64_t bytes_from(const std::string& text) {
   double amount = 0;
   try {
     amount = std::stod(text, &end);
-  } catch (const std::exception&) {
-    return -1;
-  }
+  } catch (const std::exception&) { return -1; }
   while (end < text.size() && text[end] == ' ') ++end;
   const std::string unit = text.substr(end);
-  const std::pair<const char*, double> units[] = {{"", 1},     {"B", 1},           {"kB", 1e3},          {"MB", 1e6},
-                                                  {"GB", 1e9}, {"KiB", 1024.0},    {"MiB", 1024.0 * 1024},
+  const std::pair<const char*, double> units[] = {{"", 1},
+                                                  {"B", 1},
+                                                  {"kB", 1e3},
+                                                  {"MB", 1e6},
+                                                  {"GB", 1e9},
+                                                  {"KiB", 1024.0},
+                                                  {"MiB", 1024.0 * 1024},
                                                   {"GiB", 1024.0 * 1024 * 1024}};
   for (const auto& [name, factor] : units)
     if (unit == name && amount >= 0 && amount * factor < 9e18) return static_cast<std::int64_t>(amount * factor);
@@ -181,8 +184,8 @@ void Section::finish() const {
   for (const auto& [key, node] : *table_) {
     const std::string word(key.str());
     if (std::find(known_.begin(), known_.end(), word) != known_.end()) continue;
-    throw InvalidArgument(fmt::format("{}: unknown key {}; did you mean {}?", file_, full(word),
-                                      full(nearest(word, known_))));
+    throw InvalidArgument(
+        fmt::format("{}: unknown key {}; did you mean {}?", file_, full(word), full(nearest(word, known_))));
   }
 }
 

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Typed, checked access to one table of a recipe; a key that nobody asked for is an error that names the nearest one.
 #pragma once
+#include <toml++/toml.h>
+
 #include <array>
 #include <cstdint>
 #include <initializer_list>
 #include <limits>
 #include <string>
 #include <string_view>
-#include <toml++/toml.h>
 #include <utility>
 #include <vector>
 

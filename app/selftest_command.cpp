@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // cumeta selftest: the device proves itself; a table, and exit status 1 if a row fails.
-#include "cumeta/selftest.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -9,6 +7,7 @@
 #include <memory>
 
 #include "app/command.h"
+#include "cumeta/selftest.h"
 
 namespace cumeta::app {
 namespace {
@@ -27,10 +26,15 @@ void run(const SelftestArguments& arguments) {
   if (arguments.json) {
     nlohmann::json list = nlohmann::json::array();
     for (const SelftestRow& row : rows)
-      list.push_back({{"group", row.group}, {"name", row.name}, {"error", row.error}, {"allowed", row.allowed},
+      list.push_back({{"group", row.group},
+                      {"name", row.name},
+                      {"error", row.error},
+                      {"allowed", row.allowed},
                       {"passed", row.passed}});
-    print_json({{"device", to_string(device)}, {"passed", rows.size() - static_cast<std::size_t>(failed)},
-                {"failed", failed}, {"rows", list}});
+    print_json({{"device", to_string(device)},
+                {"passed", rows.size() - static_cast<std::size_t>(failed)},
+                {"failed", failed},
+                {"rows", list}});
   } else {
     for (const SelftestRow& row : rows)
       fmt::print("{:<12} {:<48} error {:9.2e}  allowed {:7.1e}  {}\n", row.group, row.name, row.error, row.allowed,
@@ -47,7 +51,9 @@ void add_selftest(CLI::App& program) {
   CLI::App* command = program.add_subcommand("selftest", "Closed forms and every layer's passes on a device");
   command->footer("Example:\n  cumeta selftest --device cpu");
   auto arguments = std::make_shared<SelftestArguments>();
-  command->add_option("--device", arguments->device, "cpu, cuda or reference")->type_name("DEVICE")->capture_default_str();
+  command->add_option("--device", arguments->device, "cpu, cuda or reference")
+      ->type_name("DEVICE")
+      ->capture_default_str();
   command->add_option("--ordinal", arguments->ordinal, "Which CUDA device")->check(CLI::Range(0, 1024));
   command->add_option("--seed", arguments->seed, "Of the layers' random sizes and values");
   add_json_option(*command, arguments->json);

@@ -41,9 +41,10 @@ class Validator {
         episodes_(evaluation_source(recipe), Subset::validation, recipe.options.seed) {
     if (recipe.evaluate.batch) other_.emplace(recipe.model, evaluation_algorithm(recipe), recipe.options);
     if (episodes_.query() == 0)
-      throw InvalidArgument(fmt::format("{}: validation needs query examples; set evaluate.query or data.query, or "
-                                        "run.validate_every=0",
-                                        recipe.source_table.file));
+      throw InvalidArgument(
+          fmt::format("{}: validation needs query examples; set evaluate.query or data.query, or "
+                      "run.validate_every=0",
+                      recipe.source_table.file));
   }
 
   void measure_into(LogLine& line) {
@@ -57,8 +58,7 @@ class Validator {
     const Evaluation result =
         measure(judged, episodes_, recipe_.run.validate_tasks, steps, statistics_of(recipe_.model));
     line.validation_loss = mean_interval(column(result, result.loss, steps)).mean;
-    if (recipe_.classification())
-      line.validation_accuracy = mean_interval(column(result, result.accuracy, steps)).mean;
+    if (recipe_.classification()) line.validation_accuracy = mean_interval(column(result, result.accuracy, steps)).mean;
   }
 
  private:
@@ -81,8 +81,10 @@ Start start_of(const TrainArguments& arguments) {
   std::error_code none;
   if (!arguments.resume.empty()) {
     start.folder = RunFolder(arguments.resume);
-    if (!arguments.out.empty()) throw UsageError("--out and --resume exclude each other: a run goes on in its own folder");
-    if (!arguments.init.empty()) throw UsageError("--init and --resume exclude each other: a run goes on from its own weights");
+    if (!arguments.out.empty())
+      throw UsageError("--out and --resume exclude each other: a run goes on in its own folder");
+    if (!arguments.init.empty())
+      throw UsageError("--init and --resume exclude each other: a run goes on from its own weights");
     if (!arguments.recipe.empty())
       start.table = read_recipe(arguments.recipe);
     else if (fs::exists(start.folder.recipe(), none))
@@ -141,9 +143,9 @@ class Training {
   void run_to_event(std::int64_t last, RunLog& log, Progress& progress) {
     const RunSettings& run = recipe_.run;
     const std::int64_t now = learner_.updates();
-    const std::int64_t event = std::min({next_multiple(now, run.report_every, last),
-                                         next_multiple(now, run.validate_every, last),
-                                         next_multiple(now, run.checkpoint_every, last)});
+    const std::int64_t event =
+        std::min({next_multiple(now, run.report_every, last), next_multiple(now, run.validate_every, last),
+                  next_multiple(now, run.checkpoint_every, last)});
     // Reading results back costs a GPU time, so it is asked less often whether to stop.
     const std::int64_t every = recipe_.options.device == Device::cuda ? std::max<std::int64_t>(run.report_every, 1) : 1;
     learner_.train(
@@ -242,10 +244,12 @@ void run(const TrainArguments& arguments) {
 void add_train(CLI::App& program) {
   CLI::App* command = program.add_subcommand("train", "Meta-train by a recipe; logs, validation, checkpoints");
   command->footer(
-      "RUN gets recipe.toml, log.csv, log.jsonl, last.safetensors and best.safetensors (best on the validation tasks).\n"
+      "RUN gets recipe.toml, log.csv, log.jsonl, last.safetensors and best.safetensors (best on the validation "
+      "tasks).\n"
       "Ctrl-C and SIGTERM save and end with status 0. A run that was stopped or killed goes on with --resume RUN and\n"
       "ends in the same files as one that never stopped.\n"
-      "Example:\n  cumeta train recipes/omniglot_5w1s_maml.toml --data omniglot --out runs/o51 --set run.updates=20000");
+      "Example:\n  cumeta train recipes/omniglot_5w1s_maml.toml --data omniglot --out runs/o51 --set "
+      "run.updates=20000");
   auto arguments = std::make_shared<TrainArguments>();
   command->add_option("recipe", arguments->recipe, "Recipe; without one the built-in sinusoid_maml");
   command->add_option("--out", arguments->out, "Folder of the run; default runs/RECIPE")->type_name("RUN");

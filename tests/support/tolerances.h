@@ -1,46 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// How far a device may be from the reference: one table by (pass, number type). An error is |actual - expected| over
-// the largest |expected| of the task's row.
+// The tests' tolerances: the table by (pass, number type), and those of central differences and identities.
 #pragma once
-#include "kernels/array.h"
+#include "kernels/tools/tolerances.h"
 
 namespace cumeta::testing {
 
-enum class Pass { forward, backward, tangent_forward, tangent_backward, loss, loss_tangent, algebra, outer_step };
-
-constexpr double tolerance(Pass pass, Number number) {
-  const bool f32 = number == Number::float32;
-  switch (pass) {
-    case Pass::forward:
-      return f32 ? 3e-6 : 1e-13;
-    case Pass::backward:
-      return f32 ? 4e-6 : 1e-12;
-    case Pass::tangent_forward:
-      return f32 ? 5e-6 : 1e-12;
-    case Pass::tangent_backward:
-      return f32 ? 6e-6 : 1e-11;
-    case Pass::loss:
-      return f32 ? 1e-6 : 1e-13;
-    case Pass::loss_tangent:
-      return f32 ? 1e-6 : 1e-13;
-    case Pass::algebra:
-      return f32 ? 2e-6 : 1e-14;
-    case Pass::outer_step:
-      return f32 ? 4e-6 : 1e-13;
-  }
-  return 0;
-}
+using cumeta::name;
+using cumeta::Pass;
+using cumeta::tolerance;
 
 /// Central differences of the double reference: step, and the error it may leave.
 constexpr double kDifferenceStep = 1e-5;
 constexpr double kDifferenceTolerance = 1e-7;
 /// Identities between sums of the double reference, over the sums' magnitudes.
 constexpr double kIdentityTolerance = 1e-11;
-
-constexpr const char* name(Pass pass) {
-  constexpr const char* names[] = {"forward", "backward",     "tangent_forward", "tangent_backward",
-                                   "loss",    "loss_tangent", "algebra",         "outer_step"};
-  return names[static_cast<int>(pass)];
-}
 
 }  // namespace cumeta::testing
