@@ -14,6 +14,7 @@
 namespace cumeta {
 namespace {
 
+using judging::Pass;
 constexpr int tasks = 3;
 
 /// An array on a backend that owns its memory, and its numbers on the host.
@@ -108,8 +109,8 @@ struct Bench {
   std::vector<SelftestRow>& rows;
 
   void judge(const std::string& name, Pass pass, double error) const {
-    const double allowed = tolerance(pass, device.number());
-    rows.push_back({"layer", name + " " + cumeta::name(pass), error, allowed, error <= allowed});
+    const double allowed = judging::tolerance(pass, device.number());
+    rows.push_back({"layer", name + " " + judging::name(pass), error, allowed, error <= allowed});
   }
 };
 

@@ -4,7 +4,7 @@
 #pragma once
 #include "kernels/array.h"
 
-namespace cumeta {
+namespace cumeta::judging {
 
 enum class Pass { forward, backward, tangent_forward, tangent_backward, loss, loss_tangent, algebra, outer_step };
 
@@ -37,4 +37,4 @@ constexpr const char* name(Pass pass) {
   return names[static_cast<int>(pass)];
 }
 
-}  // namespace cumeta
+}  // namespace cumeta::judging

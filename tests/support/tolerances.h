@@ -5,9 +5,9 @@
 
 namespace cumeta::testing {
 
-using cumeta::name;
-using cumeta::Pass;
-using cumeta::tolerance;
+using judging::name;
+using judging::Pass;
+using judging::tolerance;
 
 /// Central differences of the double reference: step, and the error it may leave.
 constexpr double kDifferenceStep = 1e-5;
