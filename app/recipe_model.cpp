@@ -175,6 +175,16 @@ void parse_episode(Section& section, int& shots, int& query) {
   query = section.integer("query", query, 0, most_examples);
 }
 
+/// Rows of a task in a random order instead of class by class (Reptile's mini-batches need it).
+template <class Kind>
+void parse_shuffle(Section& section, Kind& source) {
+  const bool shuffled = section.flag("shuffle", false);
+  if constexpr (requires { source.shuffle; })
+    source.shuffle = shuffled;
+  else if (shuffled)
+    section.refuse("shuffle", "is not offered by this source");
+}
+
 Omniglot parse_omniglot(Section& section) {
   Omniglot omniglot;
   omniglot.root = section.text("root", "");
@@ -190,6 +200,7 @@ Omniglot parse_omniglot(Section& section) {
   warp.finish();
   omniglot.ways = section.integer("ways", omniglot.ways, 1, 1623 * 4);
   parse_episode(section, omniglot.shots, omniglot.query);
+  parse_shuffle(section, omniglot);
   return omniglot;
 }
 
@@ -204,6 +215,7 @@ ImageFolder parse_image_folder(Section& section) {
   folder.test_classes = section.integer("test_classes", 0, 0, most_examples);
   folder.ways = section.integer("ways", folder.ways, 1, most_examples);
   parse_episode(section, folder.shots, folder.query);
+  parse_shuffle(section, folder);
   return folder;
 }
 

@@ -5,6 +5,8 @@
 // In A second and first order differ in sign; all figures are exact in float32.
 #include "cumeta/selftest.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -125,7 +127,7 @@ class ClosedFormTest {
               const Numbers& expected) {
     const double error = relative_error(actual, expected), allowed = 1e-6;
     rows_.push_back(
-        {"closed form", std::string(form.name) + " " + algorithm + " " + what, error, allowed, error <= allowed});
+        {"closed form", fmt::format("{} {} {}", form.name, algorithm, what), error, allowed, error <= allowed});
   }
 
   const Options& options_;

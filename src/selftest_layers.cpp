@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every row and loss on random sizes: the device's four passes, each fed the reference's values, against the
 // reference's. A row of numbers is judged per task: |actual - expected| over the largest |expected|.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -110,7 +112,7 @@ struct Bench {
 
   void judge(const std::string& name, Pass pass, double error) const {
     const double allowed = judging::tolerance(pass, device.number());
-    rows.push_back({"layer", name + " " + judging::name(pass), error, allowed, error <= allowed});
+    rows.push_back({"layer", fmt::format("{} {}", name, judging::name(pass)), error, allowed, error <= allowed});
   }
 };
 
@@ -180,8 +182,7 @@ void test_loss(const Bench& bench, const std::string& name, const Loss& loss, co
 }
 
 std::string sizes(const Geometry& g) {
-  return std::to_string(g.examples) + " of " + std::to_string(g.input.height) + "x" + std::to_string(g.input.width) +
-         "x" + std::to_string(g.input.channels);
+  return fmt::format("{} of {}x{}x{}", g.examples, g.input.height, g.input.width, g.input.channels);
 }
 
 }  // namespace
@@ -197,7 +198,7 @@ void test_layers(Backend& device, std::uint64_t seed, std::vector<SelftestRow>& 
   const auto layer = [&](const char* what, const Stage& stage, Shape input, int support_rows_of = 1) {
     const int examples = draw.from(2, 9);
     const Geometry geometry{input, examples, support_rows_of == 1 ? examples : (examples + 1) / support_rows_of};
-    test_layer(bench, std::string(what) + " " + sizes(geometry), stage, geometry, draw);
+    test_layer(bench, fmt::format("{} {}", what, sizes(geometry)), stage, geometry, draw);
   };
   const auto picture = [&] { return image(draw.from(6, 15), draw.from(6, 15), draw.from(1, 9)); };
   for (int repeat = 0; repeat < 2; ++repeat) {
@@ -217,9 +218,11 @@ void test_layers(Backend& device, std::uint64_t seed, std::vector<SelftestRow>& 
     layer("max_pool2d", MaxPool2d{.kernel = draw.from(2, 3), .stride = draw.from(1, 3)}, picture());
     layer("global_average_pool", GlobalAveragePool{}, picture());
     const int outputs = draw.from(2, 20), examples = draw.from(2, 30);
-    const std::string size = " " + std::to_string(examples) + " of " + std::to_string(outputs);
-    test_loss(bench, "softmax_cross_entropy" + size, SoftmaxCrossEntropy{}, {outputs, examples, repeat, 1.0}, draw);
-    test_loss(bench, "mean_squared_error" + size, MeanSquaredError{}, {outputs, examples, repeat, 1.0}, draw);
+    const std::string size = fmt::format(" {} of {}", examples, outputs);
+    test_loss(bench, fmt::format("softmax_cross_entropy{}", size), SoftmaxCrossEntropy{},
+              {outputs, examples, repeat, 1.0}, draw);
+    test_loss(bench, fmt::format("mean_squared_error{}", size), MeanSquaredError{}, {outputs, examples, repeat, 1.0},
+              draw);
   }
 }
 

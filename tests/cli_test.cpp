@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+// The program from outside: every command, its JSON, its exit status, its one-line errors.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "cumeta/tensor_file.h"
+#include "tests/support/pictures.h"
+#include "tests/support/program.h"
+
+namespace cumeta::test {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+class Cli : public ::testing::Test {
+ protected:
+  Finished run(const std::vector<std::string>& arguments) {
+    return Process(CUMETA_PROGRAM, arguments, folder_.path()).wait();
+  }
+  json result_of(std::vector<std::string> arguments) {
+    arguments.emplace_back("--json");
+    const Finished done = run(arguments);
+    EXPECT_EQ(done.status, 0) << done.error;
+    EXPECT_EQ(std::count(done.out.begin(), done.out.end(), '\n'), 1) << done.out;
+    return json::parse(done.out, nullptr, false);
+  }
+  /// Status, and exactly one line on stderr that holds `words`.
+  void expect_refused(const std::vector<std::string>& arguments, int status, const std::string& words) {
+    const Finished done = run(arguments);
+    EXPECT_EQ(done.status, status) << done.error;
+    EXPECT_EQ(std::count(done.error.begin(), done.error.end(), '\n'), 1) << done.error;
+    EXPECT_NE(done.error.find(words), std::string::npos) << done.error;
+  }
+  /// A small trained sinusoid run.
+  std::string trained(const std::string& name = "run", const std::vector<std::string>& more = {}) {
+    std::vector<std::string> arguments = {"train",
+                                          "--out",
+                                          path(name),
+                                          "--set",
+                                          "run.updates=30",
+                                          "--set",
+                                          "run.tasks=4",
+                                          "--set",
+                                          "run.report_every=10",
+                                          "--set",
+                                          "run.checkpoint_every=15",
+                                          "--set",
+                                          "run.validate_every=20",
+                                          "--set",
+                                          "run.validate_tasks=5"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Finished done = run(arguments);
+    EXPECT_EQ(done.status, 0) << done.error;
+    return path(name);
+  }
+  std::string path(const std::string& name) const { return folder_.path(name); }
+
+  Folder folder_;
+};
+
+TEST_F(Cli, EveryCommandHasHelpWithAnExample) {
+  EXPECT_EQ(run({"--help"}).status, 0);
+  for (const char* command :
+       {"train", "evaluate", "adapt", "plan", "bench", "sample", "meta-gradient", "selftest", "info"}) {
+    const Finished done = run({command, "--help"});
+    EXPECT_EQ(done.status, 0) << command;
+    EXPECT_NE(done.out.find("Example:\n  cumeta " + std::string(command)), std::string::npos) << done.out;
+    EXPECT_NE(done.out.find("--json"), std::string::npos) << command;
+  }
+}
+
+TEST_F(Cli, BadUsageIsStatusTwoAndNamesTheRemedy) {
+  expect_refused({}, 2, "no command");
+  expect_refused({"trian"}, 2, "did you mean train?");
+  expect_refused({"train", "--sed", "a=1"}, 2, "did you mean --set?");
+  expect_refused({"train", "--out", path("x"), "--set", "algorithm.stepz=1"}, 2, "did you mean algorithm.steps?");
+  expect_refused({"evaluate"}, 2, "run");
+  expect_refused({"evaluate", path("x"), "--tasks", "0"}, 2, "--tasks");
+  expect_refused({"evaluate", path("x"), "--tasks", "many"}, 2, "--tasks");
+  expect_refused({"plan", "--device", "gpu"}, 2, "cuda");
+  expect_refused({"plan", "--device", "cuda", "--machine", "h1000"}, 2, "h100");
+  expect_refused({"train", "--data", path("x")}, 2, "sinusoid");
+  EXPECT_FALSE(fs::exists(path("x")));
+}
+
+TEST_F(Cli, WhatIsNotThereIsStatusOne) {
+  expect_refused({"train", "recipes/none.toml"}, 1, "no such recipe");
+  expect_refused({"evaluate", path("none")}, 1, "neither a run's folder nor a checkpoint");
+  expect_refused({"train", "--resume", path("none")}, 1, "recipe.toml");
+  expect_refused(
+      {"train", CUMETA_SOURCE_DIR "/recipes/omniglot_5w1s_maml.toml", "--out", path("o"), "--data", folder_.path()}, 1,
+      "omniglot");
+  expect_refused({"meta-gradient", "--input", path("none"), "--output", path("g")}, 1, "none");
+  EXPECT_FALSE(fs::exists(path("g")));
+}
+
+TEST_F(Cli, InfoNamesEveryDevice) {
+  const json info = result_of({"info"});
+  EXPECT_FALSE(info["version"].get<std::string>().empty());
+  EXPECT_GE(info["devices"].size(), 3U);
+  for (const json& device : info["devices"]) EXPECT_FALSE(device["text"].get<std::string>().empty());
+}
+
+TEST_F(Cli, PlanIsForAnyMachine) {
+  const json here = result_of({"plan"});
+  EXPECT_GT(here["bytes"].get<double>(), 0);
+  EXPECT_GT(here["flops"].get<double>(), here["first_order_flops"].get<double>());
+  EXPECT_EQ(here["order"], "second");
+  const json there = result_of({"plan", "--device", "cuda", "--machine", "h100"});
+  EXPECT_EQ(there["machine"], "h100");
+  EXPECT_GT(there["launches"].get<int>(), 0);
+  expect_refused({"plan", "--set", "run.memory_limit=1000"}, 1, "1000");
+}
+
+TEST_F(Cli, TrainWritesARunThatEvaluateAndAdaptRead) {
+  const std::string folder = trained();
+  for (const char* file : {"recipe.toml", "log.csv", "log.jsonl", "last.safetensors", "best.safetensors"})
+    EXPECT_TRUE(fs::exists(folder + "/" + file)) << file;
+  const std::string csv = file_bytes(folder + "/log.csv");
+  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 4) << csv;  // header, 10, 20 (validated), 30 (validated)
+  expect_refused({"train", "--out", folder}, 2, "--resume");
+
+  const json all = result_of({"evaluate", folder, "--tasks", "50", "--steps", "3", "--per-task", path("tasks.csv")});
+  EXPECT_EQ(all["metric"], "loss");
+  EXPECT_EQ(all["tasks"], 50);
+  EXPECT_EQ(all["order"], "second");
+  EXPECT_EQ(all["by_step"].size(), 4U);
+  EXPECT_GT(all["by_step"][3]["ci95"].get<double>(), 0);
+  EXPECT_EQ(all["diverged"], 0);
+  EXPECT_EQ(all["statistics"]["batch"], all["statistics"]["support"]);
+  const std::string per_task = file_bytes(path("tasks.csv"));
+  EXPECT_EQ(std::count(per_task.begin(), per_task.end(), '\n'), 1 + 50 * 4);
+  // Settings of the evaluation do change it, and the same settings give the same numbers.
+  const json wide = result_of({"evaluate", folder, "--tasks", "50", "--steps", "3", "--set", "data.amplitude=[5,10]"});
+  EXPECT_GT(wide["by_step"][0]["mean"].get<double>(), 2 * all["by_step"][0]["mean"].get<double>());
+  EXPECT_EQ(result_of({"evaluate", folder, "--tasks", "50", "--steps", "3"})["by_step"], all["by_step"]);
+
+  TensorFile set;
+  set.tensors["x"] = {FileTensor::Type::float32, {4, 1}, {-2, -1, 1, 2}};
+  set.tensors["y"] = {FileTensor::Type::float32, {4, 1}, {0.5, 1, -1, -0.5}};
+  write_tensors(path("support.safetensors"), set);
+  const json adapted = result_of({"adapt", folder, "--support", path("support.safetensors"), "--query",
+                                  path("support.safetensors"), "--output", path("adapted.safetensors")});
+  EXPECT_EQ(adapted["predictions"].size(), 4U);
+  EXPECT_GT(adapted["bytes"].get<double>(), 0);
+  EXPECT_EQ(read_tensors(path("adapted.safetensors")).tensors.size(), 6U);
+  const Finished table =
+      run({"adapt", folder, "--support", path("support.safetensors"), "--query", path("support.safetensors")});
+  EXPECT_EQ(table.out.rfind("row,target_0,output_0\n0,0.5,", 0), 0U) << table.out;
+}
+
+TEST_F(Cli, InitStartsFromTrainedWeights) {
+  const std::string first = trained("first");
+  const Finished done = run({"train", "--out", path("second"), "--init", first + "/last.safetensors", "--set",
+                             "run.updates=0", "--set", "run.validate_every=0"});
+  EXPECT_EQ(done.status, 0) << done.error;
+  EXPECT_EQ(read_tensors(first + "/last.safetensors").tensors["layers.0.weight"].values,
+            read_tensors(path("second") + "/last.safetensors").tensors["layers.0.weight"].values);
+}
+
+TEST_F(Cli, SampleAndMetaGradientAreWhatTrainDoes) {
+  // One update of plain descent: theta' = theta - rate * meta-gradient of the sampled tasks.
+  const std::vector<std::string> common = {"--set", "run.tasks=3",        "--set",    "optimizer.kind=sgd",
+                                           "--set", "optimizer.rate=0.5", "--device", "reference"};
+  const auto with = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), common.begin(), common.end());
+    const Finished done = run(arguments);
+    EXPECT_EQ(done.status, 0) << done.error;
+  };
+  with({"train", "--out", path("one"), "--set", "run.updates=1", "--set", "run.validate_every=0"});
+  with({"sample", "--iteration", "1", "--output", path("tasks.safetensors")});
+  with({"meta-gradient", "--input", path("tasks.safetensors"), "--output", path("g.safetensors")});
+  const TensorFile g = read_tensors(path("g.safetensors")), after = read_tensors(path("one") + "/last.safetensors");
+  for (const char* name : {"layers.0.weight", "layers.2.weight", "layers.4.bias"}) {
+    const auto& theta = g.tensors.at(name).values;
+    const auto& slope = g.tensors.at(std::string("meta_gradient.") + name).values;
+    const auto& moved = after.tensors.at(name).values;
+    ASSERT_EQ(theta.size(), moved.size());
+    for (std::size_t i = 0; i < theta.size(); ++i)
+      EXPECT_NEAR(moved[i], theta[i] - 0.5 * slope[i], 1e-6 * (1 + std::fabs(theta[i]))) << name << " " << i;
+  }
+}
+
+TEST_F(Cli, GoldenFilesThroughTheProgram) {
+  int count = 0;
+  for (const auto& entry : fs::directory_iterator(CUMETA_SOURCE_DIR "/tests/golden")) {
+    if (entry.path().extension() != ".json") continue;
+    const std::string tensors = fs::path(entry.path()).replace_extension(".safetensors").string();
+    const TensorFile golden = read_tensors(tensors);
+    for (const auto& [device, allowed] : {std::pair<std::string, double>{"reference", 1e-9}, {"cpu", 1e-4}}) {
+      SCOPED_TRACE(entry.path().filename().string() + " on " + device);
+      const Finished done = run({"meta-gradient", entry.path().string(), "--input", tensors, "--output",
+                                 path("g.safetensors"), "--device", device});
+      ASSERT_EQ(done.status, 0) << done.error;
+      const TensorFile ours = read_tensors(path("g.safetensors"));
+      double difference = 0, norm = 0;
+      for (const auto& [name, tensor] : golden.tensors) {
+        if (name.rfind("meta_gradient.", 0) != 0) continue;
+        ASSERT_TRUE(ours.tensors.contains(name)) << name;
+        const FileTensor& mine = ours.tensors.at(name);
+        ASSERT_EQ(mine.shape, tensor.shape) << name;
+        for (std::size_t i = 0; i < tensor.values.size(); ++i) {
+          difference += std::pow(mine.values[i] - tensor.values[i], 2);
+          norm += std::pow(tensor.values[i], 2);
+        }
+      }
+      EXPECT_LE(std::sqrt(difference), allowed * std::sqrt(norm));
+      ++count;
+    }
+  }
+  EXPECT_GE(count, 2 * 20);
+}
+
+TEST_F(Cli, SelftestIsGreen) {
+  const json result = result_of({"selftest", "--device", "cpu"});
+  EXPECT_EQ(result["failed"], 0) << result.dump(1);
+  EXPECT_GT(result["passed"].get<int>(), 100);
+}
+
+TEST_F(Cli, BenchComparesFourAlgorithms) {
+  const json result = result_of({"bench", "--rounds", "2", "--set", "run.tasks=2"});
+  EXPECT_EQ(result["results"].size(), 4U);
+  for (const json& row : result["results"]) EXPECT_GT(row["seconds"].get<double>(), 0) << row;
+  EXPECT_GT(result["peak_gflops"].get<double>(), 0);
+  EXPECT_NEAR(result["second_over_first"]["law"].get<double>(), 2, 0.5);
+}
+
+TEST_F(Cli, DamagedCheckpointsAreRefused) {
+  const std::string folder = trained(), good = file_bytes(folder + "/last.safetensors");
+  std::string flipped = good;
+  flipped[flipped.size() / 2] = static_cast<char>(flipped[flipped.size() / 2] ^ 4);
+  for (const std::string& bad : {good.substr(0, good.size() / 2), good.substr(0, 5), std::string(), flipped}) {
+    folder_.put("run/last.safetensors", bad);
+    expect_refused({"evaluate", folder, "--checkpoint", "last", "--tasks", "2"}, 1, "last.safetensors");
+    expect_refused({"train", "--resume", folder, "--set", "run.updates=40"}, 1, "last.safetensors");
+  }
+}
+
+}  // namespace
+}  // namespace cumeta::test
