@@ -35,10 +35,10 @@ std::vector<std::int64_t> rows_shape(std::int64_t tasks, std::int64_t rows, cons
   std::vector<std::int64_t> shape;
   if (tasks >= 0) shape.push_back(tasks);
   shape.push_back(rows);
-  if (input.height == 1 && input.width == 1)
-    shape.push_back(input.channels);
-  else
-    shape.insert(shape.end(), {input.channels, input.height, input.width});
+  shape.push_back(input.channels);
+  if (input.height == 1 && input.width == 1) return shape;
+  shape.push_back(input.height);
+  shape.push_back(input.width);
   return shape;
 }
 
