@@ -132,7 +132,10 @@ void check_sections(const RecipeTable& recipe) {
     if (std::find(known.begin(), known.end(), word) == known.end()) {
       std::string hint = nearest(word, known);
       for (const std::string& candidate : all_keys)
-        if (candidate.substr(candidate.find('.') + 1) == word) hint = candidate;
+        if (candidate.substr(candidate.find('.') + 1) == word) {
+          hint = candidate;
+          break;
+        }
       throw InvalidArgument(fmt::format("{}: unknown key {}; did you mean {}?", recipe.file, word, hint));
     }
     if (!node.is_table())
