@@ -29,7 +29,7 @@ cudaError_t run_launch(const Launch& launch) {
   Device& d = device();
   const uint64_t order = (d.seed + 1) * 0x9e3779b97f4a7c15u + ++d.launches;
   const size_t limit = dynamic_shared_limit(launch.kernel) > shared_default ? shared_opt_in : shared_default;
-  const Fault fault = run_grid(launch, limit, order);
+  const Fault fault = grid_runner(launch, limit, order);
   if (fault.error)
     raise_fault(fault.error, fault.text);
   else

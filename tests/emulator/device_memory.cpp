@@ -124,6 +124,13 @@ bool check_guards(const char* kernel) {
   return true;
 }
 
+std::pair<unsigned char*, size_t> find_allocation(const void* address) {
+  for (auto* all : {&memory().device, &memory().host})
+    if (const auto found = holder(*all, address); found != all->end())
+      return {reinterpret_cast<unsigned char*>(const_cast<char*>(found->first)), found->second.bytes};
+  return {nullptr, 0};
+}
+
 void free_all_memory() {
   Memory& m = memory();
   for (auto* all : {&m.device, &m.host})

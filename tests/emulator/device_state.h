@@ -111,5 +111,7 @@ void lose(Capture& capture);
 /// Whether something wrote beside an allocation; raises the fault and names the kernel.
 bool check_guards(const char* kernel);
 void free_all_memory();
+/// The allocation, of the device or pinned, that holds the address; {nullptr, 0} when none does.
+std::pair<unsigned char*, size_t> find_allocation(const void* address);
 
 }  // namespace emulator

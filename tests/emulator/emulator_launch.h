@@ -4,6 +4,7 @@
 #pragma once
 #include <functional>
 #include <tuple>
+#include <vector>
 
 #include "tests/emulator/cuda_language.h"
 #include "tests/emulator/cuda_runtime_types.h"
@@ -16,6 +17,7 @@ struct Launch {
   dim3 grid, block;
   size_t dynamic_shared;
   std::function<void()> thread;  // the kernel with its own copy of the arguments, as one thread calls it
+  std::vector<std::vector<unsigned char>> arguments = {};  // the same as bytes, for who runs the kernel's PTX instead
 };
 
 /// Records, or runs, one launch; what is wrong shows in cudaGetLastError(), as after <<<...>>>.
@@ -28,12 +30,20 @@ const char* report();
 /// The order of threads and blocks from the next launch on; the first seed is CUMETA_EMULATOR_SEED.
 void set_seed(unsigned long long seed);
 
+template <class Value>
+std::vector<unsigned char> bytes_of(const Value& value) {
+  const auto* first = reinterpret_cast<const unsigned char*>(&value);
+  return {first, first + sizeof value};
+}
+
 template <class... P, class... A>
 void launch_named(const char* name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
                   cudaStream_t stream, A&&... arguments) {
   std::tuple<std::decay_t<P>...> copies(static_cast<std::decay_t<P>>(arguments)...);
+  std::vector<std::vector<unsigned char>> bytes;
+  std::apply([&](const auto&... copy) { (bytes.push_back(bytes_of(copy)), ...); }, copies);
   submit_launch({reinterpret_cast<const void*>(kernel), name, grid, block, shared_bytes,
-                 [kernel, copies] { std::apply(kernel, copies); }},
+                 [kernel, copies] { std::apply(kernel, copies); }, std::move(bytes)},
                 stream);
 }
 template <class... P, class... A>

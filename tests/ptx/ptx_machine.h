@@ -66,6 +66,7 @@ class Machine {
   /// Throws Fault; its text names the kernel, the instruction, the block and the thread.
   void run(const Kernel& kernel, const Launch& launch, const std::vector<Argument>& arguments);
   const Module& module() const { return module_; }
+  GlobalMemory& memory() { return memory_; }
   std::int64_t instructions() const { return instructions_; }  ///< executed so far, by all threads
 
  private:

@@ -5,12 +5,27 @@
 namespace cumeta::ptx {
 
 CheckedBytes::CheckedBytes(std::string name, std::size_t size, bool initialised)
-    : name_(std::move(name)), bytes_(size, 0xff), shadows_(size) {
-  if (initialised) set_initialised(0, size);
+    : name_(std::move(name)),
+      own_(size, 0xff),
+      data_(own_.data()),
+      size_(size),
+      born_initialised_(initialised),
+      pages_(size / page_bytes + 1) {}
+
+CheckedBytes::CheckedBytes(std::string name, std::uint8_t* data, std::size_t size)
+    : name_(std::move(name)), data_(data), size_(size), born_initialised_(true), pages_(size / page_bytes + 1) {}
+
+Shadow& CheckedBytes::shadow(std::size_t offset) {
+  auto& page = pages_[offset / page_bytes];
+  if (!page) {
+    page = std::make_unique<std::array<Shadow, page_bytes>>();
+    for (Shadow& byte : *page) byte.initialised = born_initialised_;
+  }
+  return (*page)[offset % page_bytes];
 }
 
 void CheckedBytes::set_initialised(std::size_t offset, std::size_t count) {
-  for (std::size_t i = offset; i < offset + count; ++i) shadows_[i].initialised = true;
+  for (std::size_t i = offset; i < offset + count; ++i) shadow(i).initialised = true;
 }
 
 void CheckedBytes::fail(FaultKind kind, std::size_t offset, const std::string& what) const {
@@ -70,25 +85,25 @@ void CheckedBytes::record(Shadow& shadow, Access access, const Accessor& who) {
 
 void CheckedBytes::touch(std::size_t offset, int count, Access access, const Accessor& who) {
   for (std::size_t i = offset; i < offset + static_cast<std::size_t>(count); ++i) {
-    Shadow& shadow = shadows_[i];
-    if (shadow.pending >= 0)
+    Shadow& byte = shadow(i);
+    if (byte.pending >= 0)
       fail(FaultKind::race, i,
            "used by thread " + std::to_string(who.thread) + " while the cp.async of thread " +
-               std::to_string(shadow.pending) + " is on its way");
-    check_race(i, shadow, access, who);
-    if (access != Access::write && !shadow.initialised)
+               std::to_string(byte.pending) + " is on its way");
+    check_race(i, byte, access, who);
+    if (access != Access::write && !byte.initialised)
       fail(FaultKind::uninitialised, i, "read before anything was written");
-    record(shadow, access, who);
+    record(byte, access, who);
   }
 }
 
 void CheckedBytes::announce(std::size_t offset, int count, const Accessor& who) {
   touch(offset, count, Access::write, who);
-  for (std::size_t i = offset; i < offset + static_cast<std::size_t>(count); ++i) shadows_[i].pending = who.thread;
+  for (std::size_t i = offset; i < offset + static_cast<std::size_t>(count); ++i) shadow(i).pending = who.thread;
 }
 
 void CheckedBytes::arrive(std::size_t offset, int count) {
-  for (std::size_t i = offset; i < offset + static_cast<std::size_t>(count); ++i) shadows_[i].pending = -1;
+  for (std::size_t i = offset; i < offset + static_cast<std::size_t>(count); ++i) shadow(i).pending = -1;
 }
 
 std::uint64_t GlobalMemory::allocate(const std::string& name, std::size_t size, bool initialised) {
@@ -102,12 +117,29 @@ void GlobalMemory::place(std::uint64_t address, const std::string& name, std::si
   arrays_.emplace(address, CheckedBytes(name, size, true));
 }
 
+void GlobalMemory::forget_owned() {
+  owned_.clear();
+  last_ = nullptr;
+}
+
 std::pair<CheckedBytes*, std::size_t> GlobalMemory::find(std::uint64_t address, int count) {
-  if (last_ == nullptr || address < last_->first || address - last_->first >= 0x1'0000'0000) {
-    auto after = arrays_.upper_bound(address);
-    if (after == arrays_.begin())
-      throw Fault(FaultKind::bounds, "address " + std::to_string(address) + " is in no array");
-    last_ = &*--after;
+  if (last_ == nullptr || address < last_->first || address - last_->first >= last_->second.size()) {
+    last_ = nullptr;
+    for (auto* arrays : {&arrays_, &owned_}) {
+      const auto after = arrays->upper_bound(address);
+      if (after == arrays->begin()) continue;
+      auto& before = *std::prev(after);
+      if (last_ == nullptr || before.first > last_->first) last_ = &before;
+    }
+    const bool inside = last_ != nullptr && address - last_->first < last_->second.size();
+    if (!inside && owner_ != nullptr)
+      if (const auto [start, bytes] = owner_(reinterpret_cast<const void*>(address)); start != nullptr) {
+        const auto at = reinterpret_cast<std::uint64_t>(start);
+        last_ =
+            &*owned_.emplace(at, CheckedBytes("the allocation of " + std::to_string(bytes) + " bytes", start, bytes))
+                  .first;
+      }
+    if (last_ == nullptr) throw Fault(FaultKind::bounds, "address " + std::to_string(address) + " is in no array");
   }
   const std::uint64_t offset = address - last_->first;
   if (offset + static_cast<std::uint64_t>(count) > last_->second.size())

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -42,15 +43,17 @@ struct Shadow {
 class CheckedBytes {
  public:
   CheckedBytes(std::string name, std::size_t size, bool initialised);
+  /// Bytes of somebody else's, all initialised.
+  CheckedBytes(std::string name, std::uint8_t* data, std::size_t size);
   /// Checks [offset, offset + count) and records the access. Throws Fault; `where` begins its text.
   void touch(std::size_t offset, int count, Access access, const Accessor& who);
   /// cp.async: the bytes are the thread's until it waits; nobody may look.
   void announce(std::size_t offset, int count, const Accessor& who);
   void arrive(std::size_t offset, int count);
-  std::uint8_t* data() { return bytes_.data(); }
-  std::size_t size() const { return bytes_.size(); }
+  std::uint8_t* data() { return data_; }
+  std::size_t size() const { return size_; }
   void set_initialised(std::size_t offset, std::size_t count);
-  bool initialised(std::size_t offset) const { return shadows_[offset].initialised; }
+  bool initialised(std::size_t offset) { return shadow(offset).initialised; }
   const std::string& name() const { return name_; }
 
  private:
@@ -58,9 +61,15 @@ class CheckedBytes {
   void check_race(std::size_t offset, const Shadow& shadow, Access access, const Accessor& who) const;
   static void record(Shadow& shadow, Access access, const Accessor& who);
 
+  Shadow& shadow(std::size_t offset);
+
+  static constexpr std::size_t page_bytes = 1024;  ///< histories are kept for the pages that are touched
   std::string name_;
-  std::vector<std::uint8_t> bytes_;
-  std::vector<Shadow> shadows_;
+  std::vector<std::uint8_t> own_;
+  std::uint8_t* data_;
+  std::size_t size_;
+  bool born_initialised_;
+  std::vector<std::unique_ptr<std::array<Shadow, page_bytes>>> pages_;
 };
 
 /// The device's memory: arrays far apart, so that a step over the end of one never lands in another.
@@ -68,11 +77,17 @@ class GlobalMemory {
  public:
   std::uint64_t allocate(const std::string& name, std::size_t size, bool initialised);
   void place(std::uint64_t address, const std::string& name, std::size_t size);
+  /// Asked for addresses that no array holds: {start, bytes} of the array that does, or {nullptr, 0}.
+  using Owner = std::pair<std::uint8_t*, std::size_t> (*)(const void* address);
+  void set_owner(Owner owner) { owner_ = owner; }
+  /// Forgets what `owner` gave: its arrays may come and go between launches.
+  void forget_owned();
   /// The array that holds all of [address, address + count) and the offset in it. Throws Fault{bounds}.
   std::pair<CheckedBytes*, std::size_t> find(std::uint64_t address, int count);
 
  private:
-  std::map<std::uint64_t, CheckedBytes> arrays_;
+  std::map<std::uint64_t, CheckedBytes> arrays_, owned_;
+  Owner owner_ = nullptr;
   std::uint64_t next_ = 0x7000'0000'0000;
   std::pair<const std::uint64_t, CheckedBytes>* last_ = nullptr;
 };

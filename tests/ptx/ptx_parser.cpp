@@ -89,7 +89,10 @@ std::uint64_t rounded_up(std::uint64_t value, std::uint64_t to) { return (value 
 
 class Parser {
  public:
-  explicit Parser(const std::string& text) : text_(without_comments(text)) {}
+  explicit Parser(const std::string& text) : text_(without_comments(text)) {
+    for (std::size_t i = 0; i < text_.size(); ++i)
+      if (text_[i] == '\n') line_ends_.push_back(i);
+  }
 
   Module module() {
     while (skip_space(), at_ < text_.size()) {
@@ -126,7 +129,7 @@ class Parser {
     throw Fault(FaultKind::unsupported, "line " + std::to_string(line()) + ": not understood: " + what.substr(0, 120));
   }
   int line() const {
-    return static_cast<int>(std::count(text_.begin(), text_.begin() + static_cast<long>(at_), '\n')) + 1;
+    return static_cast<int>(std::lower_bound(line_ends_.begin(), line_ends_.end(), at_) - line_ends_.begin()) + 1;
   }
   void skip_space() {
     while (at_ < text_.size() && std::isspace(static_cast<unsigned char>(text_[at_]))) ++at_;
@@ -361,6 +364,7 @@ class Parser {
   }
 
   std::string text_;
+  std::vector<std::size_t> line_ends_;
   std::size_t at_ = 0;
   Module module_;
   Kernel kernel_;
