@@ -56,6 +56,7 @@ void Machine::run_block() {
   threads_.clear();
   threads_.resize(static_cast<std::size_t>(count));
   clocks_.assign(static_cast<std::size_t>(count), {});
+  latest_clock_ = 0;
   for (int index = 0; index < count; ++index) {
     Thread& thread = threads_[static_cast<std::size_t>(index)];
     // Registers begin as nonsense, the same on every run.
@@ -256,7 +257,8 @@ Accessor Machine::accessor(int index) const {
           .seen = &clocks_[static_cast<std::size_t>(index)],
           .launch = launch_start_,
           .block = block_start_,
-          .interval = interval_};
+          .interval = interval_,
+          .latest = latest_clock_};
 }
 
 }  // namespace cumeta::ptx

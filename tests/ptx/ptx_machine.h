@@ -124,6 +124,7 @@ class Machine {
   std::unique_ptr<CheckedBytes> shared_;
   std::vector<Thread> threads_;
   std::vector<std::array<int, 32>> clocks_;  ///< per thread: what it has seen of its warp's lanes
+  int latest_clock_ = 0;                     ///< of all
 };
 
 }  // namespace cumeta::ptx

@@ -57,7 +57,7 @@ void Machine::join_clocks(int warp, std::uint32_t mask) {
   for (std::size_t lane = 0; lane < 32; ++lane) {
     if ((mask >> lane & 1) == 0) continue;
     std::array<int, 32>& clock = clocks_[static_cast<std::size_t>(warp * 32) + lane];
-    ++clock[lane];
+    latest_clock_ = std::max(latest_clock_, ++clock[lane]);
     for (std::size_t k = 0; k < 32; ++k) joined[k] = std::max(joined[k], clock[k]);
   }
   for (std::size_t lane = 0; lane < 32; ++lane)

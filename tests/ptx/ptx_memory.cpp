@@ -77,8 +77,9 @@ void CheckedBytes::record(Shadow& shadow, Access access, const Accessor& who) {
     return;
   }
   // Readers that this lane has since met at a warp barrier are ordered before whatever follows it.
-  for (int lane = 0; lane < 32; ++lane)
-    if ((shadow.readers >> lane & 1) != 0 && who.saw(lane, shadow.read_time)) shadow.readers &= ~(1u << lane);
+  if (who.latest > shadow.read_time)
+    for (int lane = 0; lane < 32; ++lane)
+      if ((shadow.readers >> lane & 1) != 0 && who.saw(lane, shadow.read_time)) shadow.readers &= ~(1u << lane);
   shadow.readers |= 1u << who.lane();
   shadow.read_time = who.now();
 }

@@ -21,6 +21,7 @@ struct Accessor {
   const std::array<int, 32>* seen = nullptr;
   std::int64_t launch = 0, block = 0,
                interval = 0;  ///< numbers that only grow: when this launch, block, barrier interval began
+  int latest = 0;             ///< no entry of `seen` is later
   int lane() const { return thread % 32; }
   int warp() const { return thread / 32; }
   int now() const { return (*seen)[static_cast<std::size_t>(lane())]; }
