@@ -51,6 +51,8 @@ TEST_P(ReferenceLayer, TangentsAreCentralDifferences) {
   for_each_case([](const LayerCase& c) {
     if (c.fill == Fill::integers) return;  // ties and zeros are kinks: a difference crosses them
     if (c.shared_w) return;                // a shared w cannot move by a direction per task
+    // Differences cross the kinks of its ReLU; it is held to its layers instead (conv_block_reference_test).
+    if (std::holds_alternative<ConvBlock>(c.stage)) return;
     const Expected e = run_reference(c, 11, false);
     const double step = kDifferenceStep;
 

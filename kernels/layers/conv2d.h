@@ -56,6 +56,21 @@ constexpr std::int64_t scratch(const Conv2d& l, const Geometry& g, OnCuda) {
   const int splits = weight_splits(rows, l.filters, std::int64_t{g.examples} * out.height * out.width);
   return splits > 1 ? std::int64_t{splits} * (rows + 1) * l.filters : 0;
 }
+/// Backward-data goes by classes of pixels, four to a launch; where one launch holds them all and numbers move by
+/// fours, backward-weights joins it.
+constexpr int backward_data_launches(const Conv2d& l, Shape in) {
+  const int y = l.stride < in.height ? l.stride : in.height, x = l.stride < in.width ? l.stride : in.width;
+  return (y * x + 3) / 4;
+}
+constexpr bool backward_in_one_launch(const Conv2d& l, Shape in) {
+  return backward_data_launches(l, in) == 1 && in.channels % 4 == 0 && l.filters % 4 == 0;
+}
+constexpr int cuda_launches(const Conv2d& l, const Geometry& g, Pass pass, bool x, bool w) {
+  if (pass == Pass::forward || pass == Pass::tangent_forward) return 1;
+  const int splits = w && scratch(l, g, OnCuda{}) > 0 ? 1 : 0;
+  if (x && w && backward_in_one_launch(l, g.input)) return 1 + splits;
+  return (x ? backward_data_launches(l, g.input) : 0) + (w ? 1 : 0) + splits;
+}
 
 std::unique_ptr<LayerPasses> bind(const Conv2d&, const Geometry&, Array scratch, ReferenceLane&);
 std::unique_ptr<LayerPasses> bind(const Conv2d&, const Geometry&, Array scratch, CpuLane&);

@@ -63,6 +63,11 @@ constexpr ConvBlockRoom conv_block_room(const ConvBlock& b, const Geometry& g) {
   return room;
 }
 constexpr std::int64_t scratch(const ConvBlock& b, const Geometry& g, OnCuda) { return conv_block_room(b, g).size; }
+constexpr int cuda_launches(const ConvBlock& b, const Geometry& g, Pass pass, bool x, bool w) {
+  if (pass == Pass::forward || pass == Pass::tangent_forward) return 1;
+  if (!x) return w ? 1 : 0;
+  return w && backward_in_one_launch(b.convolution, g.input) ? 1 : 1 + cuda_launches(b.convolution, g, pass, x, w);
+}
 
 std::unique_ptr<LayerPasses> bind(const ConvBlock&, const Geometry&, Array scratch, ReferenceLane&);
 std::unique_ptr<LayerPasses> bind(const ConvBlock&, const Geometry&, Array scratch, CpuLane&);

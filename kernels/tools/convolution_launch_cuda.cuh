@@ -14,7 +14,7 @@ struct Term {
 };
 
 inline bool aligned(const Array& a) {
-  return !a || (reinterpret_cast<std::uintptr_t>(a.data) % 16 == 0 && a.stride % 4 == 0);
+  return !a || (reinterpret_cast<std::uintptr_t>(a.data) % 16 == 0 && (a.tasks <= 1 || a.stride % 4 == 0));
 }
 
 /// Terms with an empty operand are zero and left out.

@@ -35,7 +35,7 @@ LayerCase named(LayerCase c) {
   const Geometry& g = c.geometry;
   c.name = std::visit([](const auto& l) { return describe(l); }, c.stage);
   c.name += fmt::format("_in{}_e{}", shape_text(g.input), g.examples);
-  if (std::holds_alternative<BatchNorm>(c.stage))
+  if (std::holds_alternative<BatchNorm>(c.stage) || std::holds_alternative<ConvBlock>(c.stage))
     c.name += g.statistics_rows == 0           ? "_given"
               : g.statistics_rows < g.examples ? fmt::format("_support{}", g.statistics_rows)
                                                : "_batch";
@@ -132,6 +132,9 @@ void add_convolutions(std::vector<LayerCase>& cases) {
            convolution(image(4, 4, 64), 64, 3, 2, 1, 5, 3),
            convolution(image(21, 21, 3), 32, 3, 1, 1, 1, 2),
            convolution(image(10, 10, 32), 32, 3, 1, 1, 1, 2),
+           // more pixels than one block's sum of a weight gradient
+           convolution(image(21, 21, 3), 32, 3, 1, 1, 5, 1),
+           convolution(image(24, 24, 8), 8, 3, 1, 1, 4, 1),
        })
     cases.push_back(c);
 }
@@ -148,6 +151,38 @@ void add_batch_norms(std::vector<LayerCase>& cases) {
         batch_norm(image(14, 14, 64), true, true, 5, 5, 2), batch_norm(image(2, 2, 64), false, true, 10, 5, 3),
         batch_norm(image(2, 2, 33), true, true, 1, 1, 3), batch_norm(image(7, 7, 64), true, true, 30, 5, 1)})
     cases.push_back(c);
+}
+
+LayerCase conv_block(Shape in, Conv2d convolution, bool pooled, int examples, int statistics_rows, int tasks,
+                     BatchNorm norm = {}, MaxPool2d pool = {}) {
+  return {.name = {},
+          .stage = ConvBlock{convolution, norm, pooled, pool},
+          .geometry = {in, examples, statistics_rows},
+          .tasks = tasks};
+}
+
+void add_conv_blocks(std::vector<LayerCase>& cases) {
+  const auto filters = [](int count, int stride, int kernel = 3, int padding = 1) {
+    return Conv2d{.filters = count, .kernel = kernel, .stride = stride, .padding = padding};
+  };
+  add_roles(cases, conv_block(image(4, 4, 8), filters(12, 2), false, 4, 4, 2));
+  for (const auto& c : {
+           conv_block(image(5, 6, 3), filters(5, 1), false, 2, 2, 3),
+           conv_block(image(5, 6, 3), filters(5, 1), true, 3, 2, 3),
+           conv_block(image(7, 6, 3), filters(5, 2), false, 4, 3, 3, {.scale = false}),
+           conv_block(image(5, 6, 4), filters(8, 1), true, 2, 2, 2, {.shift = false}),
+           conv_block(image(9, 9, 4), filters(8, 1), true, 2, 2, 2, {}, {.kernel = 3, .stride = 2}),
+           conv_block(image(9, 9, 4), filters(8, 3), false, 2, 2, 2),
+           conv_block(image(4, 4, 4), filters(4, 1, 1, 0), false, 2, 2, 2),
+           conv_block(image(7, 7, 64), filters(64, 2), false, 5, 5, 2),
+           conv_block(image(4, 4, 64), filters(64, 2), false, 5, 5, 3),
+           conv_block(image(9, 9, 32), filters(32, 1), true, 3, 2, 2),
+           conv_block(image(40, 40, 4), filters(8, 1), true, 3, 3, 1),  // more rows than one block sums
+       })
+    cases.push_back(c);
+  LayerCase first = conv_block(image(28, 28, 1), filters(64, 2), false, 2, 2, 2);
+  first.no_Rx = first.no_dx = true;
+  cases.push_back(first);
 }
 
 void add_pointwise_and_pools(std::vector<LayerCase>& cases) {
@@ -193,6 +228,7 @@ std::vector<LayerCase> layer_cases() {
   add_linear(cases);
   add_convolutions(cases);
   add_batch_norms(cases);
+  add_conv_blocks(cases);
   add_pointwise_and_pools(cases);
   for (LayerCase& c : cases) c = named(c);
   return cases;
@@ -227,7 +263,7 @@ std::vector<LossCase> loss_cases() {
 }
 
 std::vector<std::string> layer_kinds() {
-  return {"Linear", "Conv2d", "BatchNorm", "Relu", "LeakyRelu", "Tanh", "MaxPool2d", "GlobalAveragePool"};
+  return {"Linear", "Conv2d", "ConvBlock", "BatchNorm", "Relu", "LeakyRelu", "Tanh", "MaxPool2d", "GlobalAveragePool"};
 }
 
 template <class Case>
