@@ -45,12 +45,11 @@ struct Tickets {
 #if defined(CUMETA_CUDA_EMULATED)
       if (atomicAdd(count, 0u) < static_cast<unsigned>(all)) __trap();  // blocks run in order: nobody else can help
 #elif defined(__CUDA_ARCH__)
+      // Relaxed reads, then one fence: together an acquire.
       unsigned seen = 0;
-      for (;;) {
-        asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(count) : "memory");
-        if (seen >= static_cast<unsigned>(all)) break;
-        __nanosleep(40);
-      }
+      do {
+        asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(count) : "memory");
+      } while (seen < static_cast<unsigned>(all));
 #endif
       __threadfence();
     }
