@@ -9,7 +9,7 @@ if(CUMETA_TESTS AND TARGET cumeta_cuda_emulated)
     target_compile_definitions(cuda_plugin_test PRIVATE CUMETA_OLD_PLUGIN="$<TARGET_FILE:old_plugin>"
       CUMETA_FOREIGN_PLUGIN="$<TARGET_FILE:foreign_library>" CUMETA_EMULATED_PLUGIN="$<TARGET_FILE:cumeta_cuda_emulated>")
   endif()
-  foreach(name layers_test backend_test outer_step_test device_episodes_test mlp_program_test engine_test algorithms_test scheduler_test learner_test golden_test)
+  foreach(name layers_test backend_test outer_step_test device_episodes_test mlp_program_test engine_test algorithms_test scheduler_test learner_test golden_test launches_test)
     if(TARGET ${name})
       add_dependencies(${name} cumeta_cuda_emulated)
       add_test(NAME ${name}.cuda_emulated COMMAND ${name} --gtest_filter=*cuda*:*Cuda*)

@@ -112,10 +112,30 @@ CUMETA_HD inline float sinusoid_phase(Draws& draws, const SinusoidRanges& r) {
 CUMETA_HD inline float sinusoid_input(Draws& draws, const SinusoidRanges& r, int row) {
   return draws.uniform(2 + static_cast<std::uint32_t>(row), r.input[0], r.input[1]);
 }
+/// sin in double by one reduction to [-pi/2, pi/2] and its series: fused operations only, so every device has the same
+/// bits (and no slow path for large angles, which would cost a kernel local memory).
+CUMETA_HD inline double sine(double angle) {
+  const double half_turns = ::rint(angle * 0.31830988618379067);
+  const double r = ::fma(-half_turns, 1.2246467991473532e-16, ::fma(-half_turns, 3.141592653589793, angle));
+  const double square = r * r;
+  double series = 1.0 / 51090942171709440000.0;  // 1/21!, then downwards
+  series = ::fma(series, square, -1.0 / 121645100408832000.0);
+  series = ::fma(series, square, 1.0 / 355687428096000.0);
+  series = ::fma(series, square, -1.0 / 1307674368000.0);
+  series = ::fma(series, square, 1.0 / 6227020800.0);
+  series = ::fma(series, square, -1.0 / 39916800.0);
+  series = ::fma(series, square, 1.0 / 362880.0);
+  series = ::fma(series, square, -1.0 / 5040.0);
+  series = ::fma(series, square, 1.0 / 120.0);
+  series = ::fma(series, square, -1.0 / 6.0);
+  const double sine_of_r = ::fma(r * square, series, r);
+  const double turns = half_turns * 0.5;
+  return turns == ::rint(turns) ? sine_of_r : -sine_of_r;
+}
 /// y = amplitude * sin(x - phase): the angle rounded to float, then double, then rounded once.
 CUMETA_HD inline float sinusoid_target(float amplitude, float phase, float x) {
   const float angle = x - phase;
-  return static_cast<float>(static_cast<double>(amplitude) * ::sin(static_cast<double>(angle)));
+  return static_cast<float>(static_cast<double>(amplitude) * sine(static_cast<double>(angle)));
 }
 
 }  // namespace cumeta

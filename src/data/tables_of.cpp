@@ -15,7 +15,15 @@ std::optional<EpisodeTables> tables_of(const Episodes& episodes) {
   const ImageView images = episodes.images();
   if (images.class_begin.empty()) return std::nullopt;
   const int ways = episodes.ways();
-  tables.kind = ImageEpisodes{{ways, episodes.support() / ways, episodes.query() / ways},
+  const bool shuffled = std::visit(
+      [](const auto& source) {
+        if constexpr (requires { source.shuffle; })
+          return source.shuffle;
+        else
+          return false;
+      },
+      episodes.source());
+  tables.kind = ImageEpisodes{{ways, episodes.support() / ways, episodes.query() / ways, shuffled},
                               images.shape,
                               images.pixels,
                               images.class_begin,

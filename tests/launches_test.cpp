@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// Kernel nodes of a second-order meta-iteration: what the plan counts is what the emulator runs, and within the bars.
+#include <dlfcn.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "cumeta/learner.h"
+#include "tests/support/devices.h"
+#include "tests/support/pictures.h"
+
+namespace cumeta::testing {
+namespace {
+
+using Count = unsigned long long (*)();
+
+/// Kernels run so far, where the plugin is the emulator's.
+Count emulated_launches() {
+  const char* path = std::getenv("CUMETA_CUDA_PLUGIN");
+  void* plugin = path ? dlopen(path, RTLD_NOW | RTLD_NOLOAD) : nullptr;
+  return plugin ? reinterpret_cast<Count>(dlsym(plugin, "cumeta_emulator_kernel_launches")) : nullptr;
+}
+
+/// Launches of an update, as the plan has them for `machine` and as they come.
+void expect_launches(const Model& model, const Algorithm& algorithm, const Episodes& episodes, int tasks, int most) {
+  CUMETA_OPEN_OR_SKIP(backend, TestDevice::cuda);
+  const Count count = emulated_launches();
+  if (!count) GTEST_SKIP() << backend.name() << " does not count its launches";
+  Learner learner(model, algorithm, {.device = Device::cuda});
+  const TaskSizes sizes{tasks, episodes.support(), episodes.query()};
+  const auto run = [&](int updates) {
+    const unsigned long long before = count();
+    learner.train(
+        episodes, tasks, updates, [](const Update&) { return true; }, 1000);
+    return static_cast<int>(count() - before);
+  };
+  const int one = run(1);
+  const int three = run(3);
+  EXPECT_EQ((three - one) % 2, 0);
+  const int each = (three - one) / 2;
+  EXPECT_EQ(each, learner.plan_for(sizes).launches);
+  EXPECT_EQ(each, plan(model, algorithm, sizes, {.device = Device::cuda, .machine = cuda_machine("h100")}).launches);
+  EXPECT_LE(each, most);
+}
+
+TEST(Launches, SinusoidIsTwo_cuda) {
+  const Model model{
+      .input = features(1), .layers = {Linear{40}, Relu{}, Linear{40}, Relu{}, Linear{1}}, .loss = MeanSquaredError{}};
+  const Episodes episodes(Sinusoid{.shots = 10, .query = 10});
+  expect_launches(model, Maml{.steps = 1, .rate = 0.01}, episodes, 4, 2);
+  expect_launches(model, Maml{.steps = 3, .rate = 0.01}, episodes, 4, 2);
+  expect_launches(model, fomaml(2, 0.01), episodes, 4, 2);
+  expect_launches(model, MetaSgd{.steps = 2, .rate = 0.01}, episodes, 4, 2);
+}
+
+TEST(Launches, ConvolutionOneStep_cuda) {
+  const test::Folder folder;
+  test::write_small_omniglot(folder, 4);
+  Model model{.input = image(28, 28, 1), .layers = {}, .loss = SoftmaxCrossEntropy{}};
+  for (int i = 0; i < 4; ++i) {
+    model.layers.push_back(Conv2d{.filters = 8, .kernel = 3, .stride = 2, .padding = 1});
+    model.layers.push_back(BatchNorm{});
+    model.layers.push_back(Relu{});
+  }
+  model.layers.push_back(GlobalAveragePool{});
+  model.layers.push_back(Linear{3});
+  const Episodes episodes(Omniglot{.root = folder.path(), .ways = 3, .shots = 1, .query = 1});
+  expect_launches(model, Maml{.steps = 1, .rate = 0.4}, episodes, 2, 44);
+}
+
+}  // namespace
+}  // namespace cumeta::testing
