@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Tests of what is installed: `binaries` (shown names, needed libraries) and `consumer` (a stranger's projects).
+# Tests of what is installed: `binaries` (shown names, needed libraries), `consumer` (a stranger's projects), and
+# `gpu_check_dry_run`, the script for machines with a GPU, on the emulated plugin.
 if(CUMETA_TESTS AND TARGET cumeta_program AND NOT CUMETA_SANITIZE)
   add_test(NAME binaries COMMAND ${PROJECT_SOURCE_DIR}/tests/consumer/check_binaries.sh
     $<TARGET_FILE:cumeta> $<TARGET_FILE:cumeta_program>)
@@ -11,4 +12,9 @@ if(CUMETA_TESTS AND TARGET cumeta_program AND NOT CUMETA_SANITIZE)
     COMMAND ${PROJECT_SOURCE_DIR}/tests/consumer/run.sh ${PROJECT_BINARY_DIR} ${CMAKE_CXX_COMPILER} ${emulated})
   set_tests_properties(binaries consumer PROPERTIES LABELS packaging TIMEOUT 600)
   set_tests_properties(consumer PROPERTIES LABELS "packaging;slow")
+  if(emulated)
+    add_test(NAME gpu_check_dry_run COMMAND ${PROJECT_SOURCE_DIR}/bench/gpu/check.sh --dry-run
+      --build ${PROJECT_BINARY_DIR} --out ${PROJECT_BINARY_DIR}/gpu_check)
+    set_tests_properties(gpu_check_dry_run PROPERTIES LABELS "packaging;slow" TIMEOUT 900)
+  endif()
 endif()

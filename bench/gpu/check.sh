@@ -162,7 +162,7 @@ bench() { # part workload, more arguments
   local name=$1 load=$2 arguments
   shift 2
   has_data "$load" || { skip "$name" "no data"; return; }
-  mapfile -t arguments < <(data_of "$load"; if $dry; then small_of "$load"; fi)
+  mapfile -t arguments < <(data_of "$load"; if $dry; then small_of "$load"; printf '%s\n' --rounds 1; fi)
   part "$name" 240 "$cumeta" bench "bench/gpu/$load.toml" --device cuda --json "${arguments[@]}" "$@"
 }
 if wanted bench; then for load in "${workloads[@]}"; do bench "bench.$load" "$load"; done; fi
