@@ -9,11 +9,12 @@
 
 namespace cumeta::app {
 
-void add_recipe_options(CLI::App& command, RecipeOptions& options) {
+void add_recipe_options(CLI::App& command, RecipeOptions& options, bool data) {
   command.add_option("--set", options.set, "Change a key of the recipe: key=value, the value as TOML; repeatable")
       ->allow_extra_args(false)
       ->type_name("KEY=VALUE");
   command.add_option("--device", options.device, "cpu, cuda or reference (device.kind)")->type_name("DEVICE");
+  if (!data) return;
   command.add_option("--data", options.data, "Where the data lies (data.root, or data.path of a task file)")
       ->type_name("PATH");
 }

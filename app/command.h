@@ -32,7 +32,8 @@ struct RecipeOptions {
   std::vector<std::string> set;
   std::string device, data;
 };
-void add_recipe_options(CLI::App& command, RecipeOptions& options);
+/// `data`: the command opens the recipe's data.
+void add_recipe_options(CLI::App& command, RecipeOptions& options, bool data = true);
 /// --set, --device and --data applied to the table.
 void apply(RecipeTable& table, const RecipeOptions& options);
 

@@ -116,7 +116,7 @@ void add_meta_gradient(CLI::App& program) {
   command->add_option("--output", arguments->output, "Where the result goes (safetensors)")
       ->required()
       ->type_name("FILE");
-  add_recipe_options(*command, arguments->options);
+  add_recipe_options(*command, arguments->options, false);
   add_json_option(*command, arguments->json);
   command->callback([arguments] { run(*arguments); });
 }

@@ -34,16 +34,20 @@ toml::table parse_toml(const std::string& text, const std::string& file) {
   }
 }
 
-toml::array array_from(const json& value, const std::string& file);
-toml::table table_from(const json& value, const std::string& file);
+/// More than any recipe needs, less than any stack holds.
+constexpr int deepest = 32;
+
+toml::array array_from(const json& value, const std::string& file, int depth);
+toml::table table_from(const json& value, const std::string& file, int depth);
 
 /// Hands the TOML value of a JSON value to `take`.
 template <class Take>
-void convert(const json& value, const std::string& file, Take take) {
+void convert(const json& value, const std::string& file, int depth, Take take) {
+  if (depth > deepest) throw InvalidArgument(fmt::format("{}: is nested more than {} deep", file, deepest));
   if (value.is_object())
-    take(table_from(value, file));
+    take(table_from(value, file, depth + 1));
   else if (value.is_array())
-    take(array_from(value, file));
+    take(array_from(value, file, depth + 1));
   else if (value.is_string())
     take(value.get<std::string>());
   else if (value.is_boolean())
@@ -55,15 +59,15 @@ void convert(const json& value, const std::string& file, Take take) {
   else
     throw InvalidArgument(fmt::format("{}: null is no value of a recipe; leave the key out", file));
 }
-toml::array array_from(const json& value, const std::string& file) {
+toml::array array_from(const json& value, const std::string& file, int depth) {
   toml::array array;
-  for (const json& element : value) convert(element, file, [&](auto v) { array.push_back(std::move(v)); });
+  for (const json& element : value) convert(element, file, depth, [&](auto v) { array.push_back(std::move(v)); });
   return array;
 }
-toml::table table_from(const json& value, const std::string& file) {
+toml::table table_from(const json& value, const std::string& file, int depth) {
   toml::table table;
   for (const auto& [key, element] : value.items())
-    convert(element, file, [&, name = key](auto v) { table.insert_or_assign(name, std::move(v)); });
+    convert(element, file, depth, [&, name = key](auto v) { table.insert_or_assign(name, std::move(v)); });
   return table;
 }
 
@@ -90,7 +94,7 @@ toml::table parse_json(const std::string& text, const std::string& file) {
     value = json::parse(text);
   } catch (const json::exception& error) { throw InvalidArgument(fmt::format("{}: {}", file, one_line(error.what()))); }
   if (!value.is_object()) throw InvalidArgument(fmt::format("{}: is not a JSON object", file));
-  return table_from(value.contains("layers") ? from_flat(value) : value, file);
+  return table_from(value.contains("layers") ? from_flat(value) : value, file, 0);
 }
 
 /// Recipes of this directory, by their bare names.

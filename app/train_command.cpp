@@ -124,6 +124,8 @@ class Training {
   void run() {
     const std::int64_t first = learner_.updates(), last = recipe_.run.updates;
     folder_.create(recipe_text(recipe_.source_table.table));
+    std::error_code none;
+    fs::remove(folder_.path() + "/validation.safetensors", none);  // what a kill in the middle of validation leaves
     RunLog log(folder_, first);
     best_ = log.best_kept(recipe_.classification());
     Progress progress(first, last, recipe_.classification(), json_);

@@ -94,7 +94,7 @@ TEST_F(Cli, WhatIsNotThereIsStatusOne) {
   expect_refused({"train", "--resume", path("none")}, 1, "recipe.toml");
   expect_refused(
       {"train", CUMETA_SOURCE_DIR "/recipes/omniglot_5w1s_maml.toml", "--out", path("o"), "--data", folder_.path()}, 1,
-      "omniglot");
+      "Omniglot");
   expect_refused({"meta-gradient", "--input", path("none"), "--output", path("g")}, 1, "none");
   EXPECT_FALSE(fs::exists(path("g")));
 }

@@ -127,6 +127,12 @@ TEST(Recipes, FlatJsonOfGoldenFiles) {
   }
 }
 
+TEST(Recipes, DeepJsonIsRefused) {
+  const test::Folder folder;
+  folder.put("deep.json", "{\"model\": " + std::string(100000, '[') + std::string(100000, ']') + "}");
+  EXPECT_SAYS(read_recipe(folder.path("deep.json")), "nested");
+}
+
 TEST(Recipes, TextIsStableAndPortableTextHasNoMachineInIt) {
   RecipeTable a = recipe_from_text(sinusoid + "[run]\nthreads = 2\nseed = 4\n", "a");
   RecipeTable b = recipe_from_text("[run]\nseed = 4\nthreads = 7\n" + sinusoid, "b");
