@@ -71,10 +71,10 @@ TEST(DeviceEpisodes, OmniglotWithTurns_cuda) {
     expect_equal_episodes(
         backend, Episodes(Omniglot{.root = folder.path(), .ways = ways, .shots = 2, .query = 3}, Subset::train, 3), 4,
         5, 0);
-  expect_equal_episodes(backend,
-                        Episodes(Omniglot{.root = folder.path(), .ways = 5, .shots = 2, .query = 3, .shuffle = true},
-                                 Subset::train, 3),
-                        4, 5, 0);
+  expect_equal_episodes(
+      backend,
+      Episodes(Omniglot{.root = folder.path(), .ways = 5, .shots = 2, .query = 3, .shuffle = true}, Subset::train, 3),
+      4, 5, 0);
 }
 
 TEST(DeviceEpisodes, ColourImagesOfUnequalClasses_cuda) {

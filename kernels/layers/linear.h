@@ -15,7 +15,9 @@ constexpr std::int64_t multiply_adds(const Linear& l, Shape in) { return std::in
 
 constexpr std::int64_t scratch(const Linear&, const Geometry&, OnReference) { return 0; }
 /// The transposed weights and those of the direction.
-constexpr std::int64_t scratch(const Linear& l, const Geometry& g, OnCpu) { return 2 * std::int64_t{g.input.size()} * l.outputs; }
+constexpr std::int64_t scratch(const Linear& l, const Geometry& g, OnCpu) {
+  return 2 * std::int64_t{g.input.size()} * l.outputs;
+}
 constexpr std::int64_t scratch(const Linear&, const Geometry&, OnCuda) { return 0; }
 
 std::unique_ptr<LayerPasses> bind(const Linear&, const Geometry&, Array scratch, ReferenceLane&);
