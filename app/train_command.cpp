@@ -54,7 +54,9 @@ class Validator {
       other_->load(scratch_);
       fs::remove(scratch_);
     }
-    const int steps = recipe_.evaluate.steps < 0 ? steps_of(recipe_.algorithm) : recipe_.evaluate.steps;
+    // As trained, but for Reptile, whose training never sees a task's adaptation as evaluation does it.
+    const bool reptile = std::holds_alternative<Reptile>(recipe_.algorithm);
+    const int steps = reptile && recipe_.evaluate.steps >= 0 ? recipe_.evaluate.steps : steps_of(recipe_.algorithm);
     const Evaluation result =
         measure(judged, episodes_, recipe_.run.validate_tasks, steps, statistics_of(recipe_.model));
     line.validation_loss = mean_interval(column(result, result.loss, steps)).mean;
@@ -128,7 +130,7 @@ class Training {
     fs::remove(folder_.path() + "/validation.safetensors", none);  // what a kill in the middle of validation leaves
     RunLog log(folder_, first);
     best_ = log.best_kept(recipe_.classification());
-    Progress progress(first, last, recipe_.classification(), json_);
+    Progress progress(first, last, recipe_.classification() && episodes_.query() > 0, json_);
     progress.note(fmt::format("{}: {}, {} order, {} steps, {} tasks, {}, on {}{}", folder_.path(),
                               name_of(recipe_.algorithm), to_string(order_of(recipe_.algorithm)),
                               steps_of(recipe_.algorithm), recipe_.run.tasks,

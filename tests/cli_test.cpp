@@ -230,6 +230,51 @@ TEST_F(Cli, BenchComparesFourAlgorithms) {
   EXPECT_NEAR(result["second_over_first"]["law"].get<double>(), 2, 0.5);
 }
 
+TEST_F(Cli, ImagesFromTrainingToAdaptation) {
+  write_small_omniglot(folder_, 6);
+  const std::string recipe = CUMETA_SOURCE_DIR "/recipes/omniglot_5w1s_maml.toml";
+  const std::vector<std::string> small = {"--data", folder_.path(), "--set", "data.ways=2", "--set", "model.filters=4"};
+  const auto with = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), small.begin(), small.end());
+    return result_of(arguments);
+  };
+  with({"sample", recipe, "--iteration", "2", "--tasks", "2", "--output", path("t.safetensors"), "--sheets",
+        path("sheets")});
+  EXPECT_EQ(read_tensors(path("t.safetensors")).tensors["support_x"].shape,
+            (std::vector<std::int64_t>{2, 2, 1, 28, 28}));
+  EXPECT_TRUE(fs::exists(path("sheets/task_0001.png")));
+  const json trained = with({"train", recipe, "--out", path("run"), "--set", "run.updates=4", "--set", "run.tasks=3",
+                             "--set", "run.validate_every=0"});
+  EXPECT_EQ(trained["updates"], 4);
+  const json straight = result_of({"evaluate", path("run"), "--tasks", "20"});
+  EXPECT_EQ(straight["metric"], "accuracy");
+  EXPECT_NE(straight["statistics"]["batch"], straight["statistics"]["support"]);
+  const json alone = result_of({"evaluate", path("run/last.safetensors"), "--data", folder_.path(), "--tasks", "20"});
+  EXPECT_EQ(alone["by_step"], straight["by_step"]);
+  const json warped =
+      result_of({"evaluate", path("run"), "--tasks", "20", "--warp", "scale=0.3", "--per-task", path("warped.csv")});
+  const json same = result_of({"evaluate", path("run"), "--tasks", "20", "--per-task", path("straight.csv")});
+  EXPECT_NE(file_bytes(path("warped.csv")), file_bytes(path("straight.csv")));
+  expect_refused({"evaluate", path("run"), "--warp", "sheer=1"}, 2, "shear=NUMBER");
+
+  // Uneven class counts, a class that the support set does not have, names instead of numbers.
+  const auto square = [](int size) {
+    return png(40, 40, 8, Colour::grey, [=](int y, int x, int) { return y < size && x < size ? 0 : 255; });
+  };
+  folder_.put("support/alpha/1.png", square(10));
+  folder_.put("support/alpha/2.png", square(11));
+  folder_.put("support/beta/1.png", square(30));
+  folder_.put("query/beta/1.png", square(29));
+  folder_.put("query/unknown/1.png", square(5));
+  const Finished table = run({"adapt", path("run"), "--support", path("support"), "--query", path("query")});
+  EXPECT_EQ(table.status, 0) << table.error;
+  EXPECT_EQ(table.out.rfind("row,label,predicted,score_0,score_1\n0,beta,", 0), 0U) << table.out;
+  EXPECT_NE(table.out.find("\n1,,"), std::string::npos) << table.out;
+  folder_.put("support/gamma/1.png", square(20));
+  expect_refused({"adapt", path("run"), "--support", path("support"), "--query", path("query")}, 1,
+                 "3 class folders, but the model has 2 outputs");
+}
+
 TEST_F(Cli, DamagedCheckpointsAreRefused) {
   const std::string folder = trained(), good = file_bytes(folder + "/last.safetensors");
   std::string flipped = good;
