@@ -127,8 +127,8 @@ bool own(const std::string& word, Instruction& out) {
       return word == "uni";
     case Op::ld:
     case Op::st:
-      return any_of(word,
-                    {"nc", "volatile", "relaxed", "weak", "gpu", "cta", "ca", "cg", "cs", "lu", "cv", "wb", "wt"}) ||
+      if (any_of(word, {"volatile", "relaxed"})) return out.strong = true;
+      return any_of(word, {"nc", "weak", "gpu", "cta", "ca", "cg", "cs", "lu", "cv", "wb", "wt"}) ||
              word.rfind("L1::", 0) == 0 || word.rfind("L2::", 0) == 0;
     case Op::fence:
       return any_of(word, {"gl", "cta", "sys", "sc", "acq_rel", "gpu"});

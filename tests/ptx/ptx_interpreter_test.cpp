@@ -144,6 +144,22 @@ TEST(PtxInterpreter, HistogramBug) {
   expect_fault(FaultKind::race, [&] { histogram(1); });
 }
 
+float message(int bug) {
+  Machine machine(kernels());
+  unsigned* state = machine.upload("state", std::vector<unsigned>(2, 0));
+  float *line = machine.allocate<float>("line", 64), *sum = machine.allocate<float>("sum", 1);
+  machine.run(kernel(machine, "message", bug), {.grid = {2}, .block = {64}},
+              {argument(state), argument(line), argument(sum)});
+  return machine.download(sum, 1)[0];
+}
+TEST(PtxInterpreter, MessageBetweenBlocks) { EXPECT_EQ(message(0), 64 * 63 / 2); }
+TEST(PtxInterpreter, MessageBetweenBlocksBugs) {
+  for (const int bug : {1, 2, 3}) {
+    SCOPED_TRACE(bug);
+    expect_fault(FaultKind::race, [&] { message(bug); });
+  }
+}
+
 void mistake(int bug) {
   const std::vector<float> in = numbers(128);
   Machine machine(kernels());

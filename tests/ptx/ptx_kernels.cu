@@ -114,6 +114,36 @@ __global__ void __launch_bounds__(64, 1) mistake(const float* in, float* out, in
   if (i < n) out[bug == 2 ? i - 1 : i] = v;
 }
 
+/// The block that starts second sums what the first one wrote. state: [blocks started, messages]. 1: no fence before
+/// the message is counted; 2: none after the count is seen; 3: it does not wait at all.
+template <int bug>
+__global__ void __launch_bounds__(64, 1) message(unsigned* state, float* line, float* sum) {
+  __shared__ unsigned number;
+  const int thread = threadIdx.x;
+  if (thread == 0) number = atomicAdd(state, 1u);
+  __syncthreads();
+  if (number == 0) {
+    line[thread] = static_cast<float>(thread);
+    __syncthreads();
+    if (thread != 0) return;
+    if (bug != 1) __threadfence();
+    atomicAdd(state + 1, 1u);
+  } else {
+    if (bug != 3 && thread == 0) {
+      unsigned seen = 0;
+      do {
+        asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(state + 1) : "memory");
+      } while (seen == 0);
+      if (bug != 2) __threadfence();
+    }
+    __syncthreads();
+    if (thread != 0) return;
+    float total = 0;
+    for (int i = 0; i < 64; ++i) total += line[i];
+    *sum = total;
+  }
+}
+
 /// Functions as nvcc writes them: out[i][12].
 __global__ void __launch_bounds__(32, 1) functions(const float* x, float* out) {
   const float v = x[threadIdx.x];
@@ -162,6 +192,7 @@ __global__ void __launch_bounds__(32, 1) local_array(const int* order, int* out)
   template __global__ void warp_reverse<N>(const int*, int*);                          \
   template __global__ void copy_pipeline<N>(const float*, float*, int);                \
   template __global__ void histogram<N>(const unsigned*, unsigned*);                   \
+  template __global__ void message<N>(unsigned*, float*, float*);                      \
   template __global__ void mistake<N>(const float*, float*, int);
 KERNELS(0)
 KERNELS(1)

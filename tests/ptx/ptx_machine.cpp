@@ -8,6 +8,11 @@
 #include "tests/ptx/ptx_arithmetic.h"
 
 namespace cumeta::ptx {
+namespace {
+
+constexpr int most_steps = 20'000'000;  ///< of a thread between two barriers
+
+}  // namespace
 
 Machine::Machine(Module module, unsigned seed) : module_(std::move(module)), random_(seed) {
   for (auto& [name, variable] : module_.variables) {
@@ -40,6 +45,7 @@ void Machine::run(const Kernel& kernel, const Launch& launch, const std::vector<
     std::copy(arguments[i].begin(), arguments[i].end(), parameters_.begin() + parameter.offset);
   }
   launch_start_ = ++interval_;
+  published_.clear();
   std::vector<int> order(static_cast<std::size_t>(launch.grid.size()));
   std::iota(order.begin(), order.end(), 0);
   std::shuffle(order.begin(), order.end(), random_);
@@ -57,6 +63,7 @@ void Machine::run_block() {
   threads_.resize(static_cast<std::size_t>(count));
   clocks_.assign(static_cast<std::size_t>(count), {});
   latest_clock_ = 0;
+  knowledge_.clear();
   for (int index = 0; index < count; ++index) {
     Thread& thread = threads_[static_cast<std::size_t>(index)];
     // Registers begin as nonsense, the same on every run.
@@ -119,7 +126,9 @@ void Machine::release_barrier() {
 void Machine::run_thread(int index) {
   Thread& thread = threads_[static_cast<std::size_t>(index)];
   try {
-    for (;;) {
+    for (int steps = 0;; ++steps) {
+      if (steps == most_steps)
+        throw Fault(FaultKind::deadlock, "runs on and on; does it wait for a block that has not started?");
       if (thread.pc >= static_cast<int>(kernel_->code.size())) {
         thread.state = State::done;
         return;
@@ -258,6 +267,7 @@ Accessor Machine::accessor(int index) const {
           .launch = launch_start_,
           .block = block_start_,
           .interval = interval_,
+          .knowledge = &knowledge_,
           .latest = latest_clock_};
 }
 

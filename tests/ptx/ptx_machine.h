@@ -79,7 +79,9 @@ class Machine {
     std::vector<std::uint64_t> registers;
     std::unique_ptr<CheckedBytes> local;
     std::vector<Copy> copies;
-    int groups = 0;  ///< cp.async groups committed
+    int groups = 0;            ///< cp.async groups committed
+    std::int64_t fenced = -1;  ///< the barrier interval of the last fence
+    Knowledge heard;           ///< by strong loads; known after a fence
     int pc = 0;
     State state = State::running;
     Dim at;
@@ -92,6 +94,8 @@ class Machine {
   void step_memory(int index, const Instruction& i);
   void move(int index, const Instruction& i);
   void copy_async_wait(int index, const Instruction& i);
+  void synchronise_atomic(int index, std::uint64_t address);
+  void fence(int index);
   bool run_warp(int warp);
   bool meet(int warp, int lane);
   void shuffle(const Instruction& i, int warp, std::uint32_t mask);
@@ -123,8 +127,10 @@ class Machine {
   std::vector<std::uint8_t> parameters_;
   std::unique_ptr<CheckedBytes> shared_;
   std::vector<Thread> threads_;
-  std::vector<std::array<int, 32>> clocks_;  ///< per thread: what it has seen of its warp's lanes
-  int latest_clock_ = 0;                     ///< of all
+  std::vector<std::array<int, 32>> clocks_;       ///< per thread: what it has seen of its warp's lanes
+  Knowledge knowledge_;                           ///< of the running block
+  std::map<std::uint64_t, Knowledge> published_;  ///< of this launch, per address of an atomic
+  int latest_clock_ = 0;                          ///< of all
 };
 
 }  // namespace cumeta::ptx

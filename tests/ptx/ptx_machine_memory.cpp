@@ -41,7 +41,8 @@ std::pair<CheckedBytes*, std::size_t> Machine::resolve(Space space, std::uint64_
 
 std::uint8_t* Machine::reach(Space space, std::uint64_t address, int count, Access access, int index) {
   if (space == Space::param) {
-    if (access != Access::read) throw Fault(FaultKind::bounds, "a write to the parameters");
+    if (access == Access::write || access == Access::atomic)
+      throw Fault(FaultKind::bounds, "a write to the parameters");
     if (address + static_cast<std::uint64_t>(count) > parameters_.size())
       throw Fault(FaultKind::bounds, "parameter byte " + std::to_string(address));
     return parameters_.data() + address;
@@ -56,7 +57,7 @@ void Machine::step_memory(int index, const Instruction& i) {
   const int each = i.type.bytes();
   switch (i.op) {
     case Op::fence:
-      return;
+      return fence(index);
     case Op::cvta:
     case Op::cvta_to: {
       const std::uint64_t window = i.space == Space::shared  ? shared_window
@@ -71,7 +72,9 @@ void Machine::step_memory(int index, const Instruction& i) {
     }
     case Op::ld: {
       const std::uint64_t at = address(i.operands.at(1), index);
-      const std::uint8_t* data = reach(i.space, at, each * i.vector, Access::read, index);
+      const std::uint8_t* data = reach(i.space, at, each * i.vector, i.strong ? Access::strong : Access::read, index);
+      if (i.strong)
+        if (const auto found = published_.find(at); found != published_.end()) learn(thread.heard, found->second);
       const Operand& to = i.operands[0];
       for (int k = 0; k < i.vector; ++k) {
         std::uint64_t bits = 0;
@@ -103,6 +106,7 @@ void Machine::step_memory(int index, const Instruction& i) {
       const std::uint64_t next = updated(i.atomic, i.type, old, b, c);
       std::memcpy(data, &next, static_cast<std::size_t>(each));
       if (i.op == Op::atom) set(i.operands[0], index, narrowed(old, i.type));
+      if (i.space != Space::shared) synchronise_atomic(index, at);
       return;
     }
     case Op::cp_async: {
@@ -130,6 +134,26 @@ void Machine::step_memory(int index, const Instruction& i) {
     default:
       throw Fault(FaultKind::unsupported, i.text);
   }
+}
+
+/// An atomic tells whoever meets this address later what this block did before its last fence, and all that it knows;
+/// and it hears what others told.
+void Machine::synchronise_atomic(int index, std::uint64_t address) {
+  const Thread& thread = threads_[static_cast<std::size_t>(index)];
+  Knowledge& published = published_[address];
+  const Knowledge before = published;
+  if (thread.fenced >= block_start_) {
+    learn(published, {{block_start_, thread.fenced}});
+    learn(published, knowledge_);
+  }
+  learn(knowledge_, before);
+}
+
+void Machine::fence(int index) {
+  Thread& thread = threads_[static_cast<std::size_t>(index)];
+  thread.fenced = interval_;
+  learn(knowledge_, thread.heard);
+  thread.heard.clear();
 }
 
 /// Groups but the youngest `n` are complete: their bytes arrive now, as if written here.

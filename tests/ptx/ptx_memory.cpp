@@ -35,20 +35,24 @@ void CheckedBytes::fail(FaultKind kind, std::size_t offset, const std::string& w
 void CheckedBytes::check_race(std::size_t offset, const Shadow& shadow, Access access, const Accessor& who) const {
   const auto other = [&](const char* what, int thread) {
     fail(FaultKind::race, offset,
-         std::string(access == Access::read ? "read" : "written") + " by thread " + std::to_string(who.thread) + ", " +
-             what + (thread >= 0 ? " by thread " + std::to_string(thread) : "") + " without a barrier between");
+         std::string(access == Access::read || access == Access::strong ? "read" : "written") + " by thread " +
+             std::to_string(who.thread) + ", " + what + (thread >= 0 ? " by thread " + std::to_string(thread) : "") +
+             " without a barrier between");
   };
-  const bool both_atomic = access == Access::atomic && shadow.atomic;
-  if (shadow.written >= who.launch && !both_atomic) {
-    if (shadow.written < who.block) other("written by another block of this launch", -1);
+  const bool strong = access == Access::atomic || access == Access::strong;
+  if (shadow.written >= who.launch && !(strong && shadow.atomic)) {
+    if (shadow.written < who.block && !knows(*who.knowledge, shadow.written))
+      other("written by another block of this launch", -1);
     const bool same_warp = shadow.writer / 32 == who.warp();
     if (shadow.written == who.interval && shadow.writer != who.thread &&
         !(same_warp && who.saw(shadow.writer % 32, shadow.write_time)))
       other("written", shadow.writer);
   }
-  if (access == Access::read) return;
-  if (shadow.first_read >= who.launch && shadow.first_read < who.block)
-    other("read by another block of this launch", -1);
+  if (access == Access::read || access == Access::strong) return;
+  if (access == Access::atomic && shadow.strong_reads) return;
+  for (const std::int64_t read : {shadow.first_read, shadow.read})
+    if (read >= who.launch && read < who.block && !knows(*who.knowledge, read))
+      other("read by another block of this launch", -1);
   if (shadow.read != who.interval) return;
   if (shadow.many_warps || shadow.read_warp != who.warp()) other("read by another warp", -1);
   for (int lane = 0; lane < 32; ++lane)
@@ -57,7 +61,7 @@ void CheckedBytes::check_race(std::size_t offset, const Shadow& shadow, Access a
 }
 
 void CheckedBytes::record(Shadow& shadow, Access access, const Accessor& who) {
-  if (access != Access::read) {
+  if (access == Access::write || access == Access::atomic) {
     shadow.written = who.interval;
     shadow.writer = who.thread;
     shadow.write_time = who.now();
@@ -65,7 +69,11 @@ void CheckedBytes::record(Shadow& shadow, Access access, const Accessor& who) {
     shadow.initialised = true;
     return;
   }
-  if (shadow.first_read < who.launch) shadow.first_read = who.interval;
+  if (shadow.first_read < who.launch) {
+    shadow.first_read = who.interval;
+    shadow.strong_reads = true;
+  }
+  if (access == Access::read) shadow.strong_reads = false;
   if (shadow.read != who.interval) {
     shadow.read = who.interval;
     shadow.read_warp = who.warp();

@@ -2,6 +2,7 @@
 // Memory that remembers, for every byte, whether it was written, by whom and when: races, reads before writes and
 // accesses out of bounds are faults.
 #pragma once
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <map>
@@ -13,30 +14,45 @@
 
 namespace cumeta::ptx {
 
+/// Barrier intervals of other blocks that a block knows to be over: start -> end, one entry a block.
+using Knowledge = std::map<std::int64_t, std::int64_t>;
+inline void learn(Knowledge& knowledge, const Knowledge& more) {
+  for (const auto& [start, end] : more) {
+    std::int64_t& known = knowledge[start];
+    known = std::max(known, end);
+  }
+}
+inline bool knows(const Knowledge& knowledge, std::int64_t interval) {
+  const auto after = knowledge.upper_bound(interval);
+  return after != knowledge.begin() && interval <= std::prev(after)->second;
+}
+
 /// Who accesses, and what happened before: accesses of one block are ordered by its barriers, of one warp by
-/// bar.warp.sync too; blocks of one launch by nothing.
+/// bar.warp.sync too; blocks of one launch only by atomics with fences, as Knowledge.
 struct Accessor {
   int thread = 0;
   /// Clocks of the warp's lanes as this lane last saw them; its own entry is its time.
   const std::array<int, 32>* seen = nullptr;
   std::int64_t launch = 0, block = 0,
                interval = 0;  ///< numbers that only grow: when this launch, block, barrier interval began
-  int latest = 0;             ///< no entry of `seen` is later
+  const Knowledge* knowledge = nullptr;
+  int latest = 0;  ///< no entry of `seen` is later
   int lane() const { return thread % 32; }
   int warp() const { return thread / 32; }
   int now() const { return (*seen)[static_cast<std::size_t>(lane())]; }
   bool saw(int lane, int time) const { return (*seen)[static_cast<std::size_t>(lane)] > time; }
 };
 
-enum class Access { read, write, atomic };
+/// strong: a relaxed or volatile load, which may watch another block's atomics.
+enum class Access { read, write, atomic, strong };
 
 /// One byte's history.
 struct Shadow {
   std::int64_t written = -1, read = -1, first_read = -1;  ///< barrier intervals; first_read: earliest of this launch
   int writer = -1, write_time = 0;
   int read_warp = -1, read_time = 0;
-  std::uint32_t readers = 0;  ///< lanes of read_warp
-  bool initialised = false, atomic = false, many_warps = false;
+  std::uint32_t readers = 0;                                                          ///< lanes of read_warp
+  bool initialised = false, atomic = false, many_warps = false, strong_reads = true;  ///< all reads of `read` strong
   int pending = -1;  ///< the thread whose cp.async will write here
 };
 

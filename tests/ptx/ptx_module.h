@@ -127,6 +127,7 @@ struct Instruction {
   Vote vote = Vote::all;
   char combine = 0;  ///< setp with a second predicate: '&' '|' '^'
   bool saturate = false, flush = false, wrap = false, left = false, integral = false, wait_all = false;
+  bool strong = false;  ///< a load that is relaxed, volatile or acquiring
   int vector = 1;
   int guard = -1;  ///< predicate register of "@p"
   bool guard_negated = false;
