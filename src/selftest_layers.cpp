@@ -217,6 +217,12 @@ void test_layers(Backend& device, std::uint64_t seed, std::vector<SelftestRow>& 
     layer("tanh", Tanh{}, picture());
     layer("max_pool2d", MaxPool2d{.kernel = draw.from(2, 3), .stride = draw.from(1, 3)}, picture());
     layer("global_average_pool", GlobalAveragePool{}, picture());
+    layer(repeat == 0 ? "conv_block" : "conv_block, pooled",
+          ConvBlock{.convolution = {.filters = draw.from(1, 20), .kernel = 3, .stride = 2 - repeat, .padding = 1},
+                    .norm = {},
+                    .pooled = repeat == 1,
+                    .pool = {}},
+          picture());
     const int outputs = draw.from(2, 20), examples = draw.from(2, 30);
     const std::string size = fmt::format(" {} of {}", examples, outputs);
     test_loss(bench, fmt::format("softmax_cross_entropy{}", size), SoftmaxCrossEntropy{},

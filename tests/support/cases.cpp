@@ -27,7 +27,7 @@ std::string describe(const Tanh&) { return "Tanh"; }
 std::string describe(const MaxPool2d& l) { return fmt::format("MaxPool2d_k{}_s{}", l.kernel, l.stride); }
 std::string describe(const ConvBlock& b) {
   return fmt::format("ConvBlock_{}_{}{}", describe(b.convolution), describe(b.norm),
-                     b.pooled ? "_" + describe(b.pool) : "");
+                     b.pooled ? fmt::format("_{}", describe(b.pool)) : std::string());
 }
 std::string describe(const GlobalAveragePool&) { return "GlobalAveragePool"; }
 
