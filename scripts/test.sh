@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Everything that must hold before a change lands; stops at the first failure; ctest speaks last.
-#   scripts/test.sh            all (under 45 minutes on 2 cores)
+#   scripts/test.sh            format, build with warnings as errors, all tests
 #   scripts/test.sh --quick    format, build and the fast tests (under 2 minutes on a built tree)
+#   scripts/test.sh --deep     all, and the gates on CUDA's machine code, mutants, and the sanitizers' subset
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-quick=false
+quick=false deep=false
 case "${1:-}" in
   "") ;;
   --quick) quick=true ;;
-  -h|--help) sed -n '3,5s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
-  *) echo "test.sh: unknown argument '$1'; it takes --quick or nothing" >&2; exit 2 ;;
+  --deep) deep=true ;;
+  -h|--help) sed -n '3,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+  *) echo "test.sh: unknown argument '$1'; it takes --quick, --deep or nothing" >&2; exit 2 ;;
 esac
 jobs=${CUMETA_JOBS:-$(nproc)}
 preset=ci
@@ -61,7 +63,7 @@ check_format
 say "build, warnings are errors"
 build "$preset"
 
-if ! $quick; then
+if $deep; then
   if command -v nvcc >/dev/null || [[ -x /usr/local/cuda/bin/nvcc ]]; then
     say "CUDA gates: the machine code of the hot loops"
     scripts/cuda_gates.sh "$preset"
