@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Makes one folder (at most 60 MB) that check.sh needs on a machine with a driver and nothing else: programs, plugins and tests
-# for the given architecture, every library beyond glibc, recipes, golden files, Omniglot's zips when they are at hand.
-#   usage: bench/gpu/bundle.sh [FOLDER] [ARCHITECTURE]     default: .bundle 90
+# Makes one folder (at most 60 MB) that check.sh needs on a machine with a driver and nothing else: the program, plugins and the
+# tests that know a GPU, for the given architecture, every library beyond glibc, recipes, golden files, and Omniglot when it is at
+# hand.   usage: bench/gpu/bundle.sh [FOLDER] [ARCHITECTURE]     default: .bundle 90
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 folder=${1:-.bundle} architecture=${2:-90} build=build/bundle limit_mb=60
@@ -18,7 +18,9 @@ cmake --build "$build" -- -j "${CUMETA_JOBS:-$(nproc)}"
 
 rm -rf "$folder"
 mkdir -p "$folder"/{bin,lib,tests,bench}
-cp "$build"/bin/cumeta "$build"/bin/*_test "$folder/bin/"
+cp "$build"/bin/cumeta "$folder/bin/"
+# Tests that know nothing of a GPU stay here: each program holds the whole library and would add 2 MB.
+while read -r source; do cp "$build/bin/$(basename "$source" .cpp)" "$folder/bin/"; done < <(grep -liE 'cuda|support/devices.h' tests/*_test.cpp)
 cp -a "$build"/lib/libcumeta.so* "$build"/lib/libcumeta_cuda*.so "$folder/lib/"
 cp -r recipes "$folder/"
 cp -r tests/golden "$folder/tests/"
