@@ -9,4 +9,13 @@ plugin=build/${1:-ci}/lib/libcumeta_cuda.so
 requirements=()
 while read -r requirement; do requirements+=(--require "$requirement"); done < \
   <(sed 's/#.*//; s/[[:space:]]*$//; /^$/d' tools/sass_requirements.txt)
-PATH=$PATH:/usr/local/cuda/bin python3 tools/sass_report.py "$plugin" "${requirements[@]}"
+export PATH=$PATH:/usr/local/cuda/bin
+python=python3
+if ! command -v cuobjdump >/dev/null || ! command -v nvdisasm >/dev/null; then
+  # A toolkit without its binary utilities: the two come as Python wheels, into the build folder.
+  python=build/sass_tools/bin/python
+  [[ -x $python ]] || python3 -m venv build/sass_tools
+  "$python" -m pip install -q nvidia-cuda-cuobjdump==13.2.51 nvidia-cuda-nvdisasm==13.2.51 ||
+    { echo "cuda_gates.sh: neither the toolkit nor pip has cuobjdump and nvdisasm" >&2; exit 1; }
+fi
+"$python" tools/sass_report.py "$plugin" "${requirements[@]}"
