@@ -89,7 +89,7 @@ void run(const AdaptArguments& arguments) {
   apply(trained.recipe, arguments.options);
   const Recipe recipe = parse_recipe(trained.recipe);
   Learner learner(recipe.model, evaluation_algorithm(recipe), recipe.options);
-  learner.load(trained.checkpoint);
+  learner.load_trained(trained.checkpoint);
   const LabelledExamples support = read_examples(arguments.support, "support", recipe, {});
   if (support.y.empty())
     throw FileError(fmt::format("{}: has no tensor y; support examples need targets", arguments.support));

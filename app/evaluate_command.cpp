@@ -103,7 +103,7 @@ void run(const EvaluateArguments& arguments) {
   if (episodes.query() == 0)
     throw InvalidArgument("evaluate: the tasks have no query examples to judge by; --set evaluate.query=1");
   Learner learner(recipe.model, algorithm, recipe.options);
-  learner.load(trained.checkpoint);
+  learner.load_trained(trained.checkpoint);
 
   // The model's own statistics come first: by_step, median and diverged are theirs.
   const Statistics own = statistics_of(recipe.model);

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -197,10 +198,43 @@ void set_value(RecipeTable& recipe, const std::string& key, const std::string& w
   table->insert_or_assign(key.substr(dot + 1), word);
 }
 
-std::string recipe_text(const toml::table& table) {
+namespace {
+
+std::string value_text(const toml::node& node) {
+  // The shortest text that reads back as the same number; toml++ writes 0.4 as 0.40000000000000002.
+  if (const auto* number = node.as_floating_point(); number && std::isfinite(number->get())) {
+    const std::string text = fmt::format("{}", number->get());
+    return text.find_first_of(".e") == std::string::npos ? text + ".0" : text;
+  }
+  std::string text;
+  if (const auto* array = node.as_array()) {
+    for (const toml::node& item : *array) text += (text.empty() ? "" : ", ") + value_text(item);
+    return "[" + text + "]";
+  }
+  if (const auto* table = node.as_table()) {
+    for (const auto& [key, item] : *table)
+      text += fmt::format("{}{} = {}", text.empty() ? "" : ", ", key.str(), value_text(item));
+    return "{ " + text + " }";
+  }
   std::ostringstream out;
-  out << toml::toml_formatter{table} << "\n";
+  node.visit([&](const auto& value) { out << value; });
   return out.str();
+}
+
+}  // namespace
+
+std::string recipe_text(const toml::table& table) {
+  std::string top, sections;
+  for (const auto& [name, node] : table) {
+    const auto* section = node.as_table();
+    if (!section) {
+      top += fmt::format("{} = {}\n", name.str(), value_text(node));
+      continue;
+    }
+    sections += fmt::format("{}[{}]\n", sections.empty() ? "" : "\n", name.str());
+    for (const auto& [key, item] : *section) sections += fmt::format("{} = {}\n", key.str(), value_text(item));
+  }
+  return top + sections;
 }
 
 std::string portable_recipe_text(const toml::table& table) {

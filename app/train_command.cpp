@@ -50,8 +50,8 @@ class Validator {
   void measure_into(LogLine& line) {
     Learner& judged = other_ ? *other_ : learner_;
     if (other_) {  // another inner batch: a learner of its own, handed the state through a file
-      learner_.save(scratch_);
-      other_->load(scratch_);
+      learner_.save_trained(scratch_);
+      other_->load_trained(scratch_);
       fs::remove(scratch_);
     }
     // As trained, but for Reptile, whose training never sees a task's adaptation as evaluation does it.
@@ -175,7 +175,7 @@ class Training {
       log.write(line);
       progress.line(latest_, validation_text(line));
     }
-    if (better) learner_.save(folder_.best(), recipe_text_);
+    if (better) learner_.save_trained(folder_.best(), recipe_text_);
     if (saves) save();
   }
 

@@ -16,6 +16,7 @@ namespace cumeta {
 namespace {
 
 constexpr const char* format_name = "cumeta checkpoint 1";
+constexpr const char* trained_format_name = "cumeta trained parameters 1";
 
 std::vector<std::int64_t> shape_of(const ParameterArray& a) {
   return {a.parameter.shape.begin(), a.parameter.shape.end()};
@@ -87,8 +88,8 @@ std::string rate_name(int row) { return fmt::format("rates.{}.", row); }
 
 }  // namespace
 
-void Learner::save(const std::string& path, const std::string& recipe) const {
-  const Impl& im = *impl_;
+void Learner::Impl::write_checkpoint(const std::string& path, const std::string& recipe, bool moments) const {
+  const Impl& im = *this;
   const int P = im.shape.layout.parameters;
   safetensors::File file;
   // Everything of the size of the meta-parameters: the parameters' part, then a row per kept rate.
@@ -102,11 +103,11 @@ void Learner::save(const std::string& path, const std::string& recipe) const {
           values.subspan(static_cast<std::size_t>(1 + k) * static_cast<std::size_t>(P), static_cast<std::size_t>(P)));
   };
   put_meta("", im.state.meta);
-  put_meta("optimizer.first.", im.state.first);
-  put_meta("optimizer.second.", im.state.second);
+  if (moments) put_meta("optimizer.first.", im.state.first);
+  if (moments) put_meta("optimizer.second.", im.state.second);
   if (im.state.inner_second) put(file, im.model, "inner.second.", im.download(im.state.inner_second));
   if (im.state.running) put_numbers(file, "running_statistics", im.download(im.state.running));
-  file.metadata = {{"format", format_name},
+  file.metadata = {{"format", moments ? format_name : trained_format_name},
                    {"algorithm", name_of(im.algorithm)},
                    {"order", to_string(im.shape.order)},
                    {"optimizer", optimizer_name(im.options.optimizer)},
@@ -117,55 +118,57 @@ void Learner::save(const std::string& path, const std::string& recipe) const {
   safetensors::write(path, file);
 }
 
-namespace {
-
-void load_meta(const safetensors::File& file, const std::string& path, const Model& model, const Problem& shape,
-               Backend& backend, const std::string& prefix, Array row) {
-  if (!row) return;
-  std::vector<double> values = get(file, path, model, prefix);
-  for (int k = 0; shape.learned_rates && k < shape.rate_rows; ++k) {
-    const std::vector<double> rates = get(file, path, model, prefix + rate_name(k));
-    values.insert(values.end(), rates.begin(), rates.end());
-  }
-  backend.upload(values, row);
-}
-
-}  // namespace
-
-void Learner::load(const std::string& path) {
-  Impl& im = *impl_;
+void Learner::Impl::read_checkpoint(const std::string& path, bool moments) {
+  Impl& im = *this;
   const safetensors::File file = safetensors::read(path, safetensors::Checksum::required);
   auto same = [&](const char* key, const std::string& mine) {
     const std::string& theirs = text(file, path, key);
     if (theirs != mine)
-      throw FileError(fmt::format("{}: {} is {}, this learner's is {}; resume with the recipe that made the file", path,
-                                  key, theirs, mine));
+      throw FileError(fmt::format("{}: {} is {}, this learner's is {}; use the recipe that made the file", path, key,
+                                  theirs, mine));
   };
-  same("format", format_name);
+  const bool trained_only = text(file, path, "format") == trained_format_name;
+  if (moments && trained_only)
+    throw FileError(
+        fmt::format("{}: holds trained parameters without the optimizer's moments; resume from a run's "
+                    "last.safetensors, or start a new run from it with --init",
+                    path));
+  if (!trained_only) same("format", format_name);
   same("algorithm", name_of(im.algorithm));
   same("order", to_string(im.shape.order));
-  same("optimizer", optimizer_name(im.options.optimizer));
-  same("seed", std::to_string(im.options.seed));
-  const std::int64_t updates = count(file, path, "updates"), skipped = count(file, path, "skipped");
-  // Everything is read before anything is changed.
-  std::vector<double> inner, running;
-  if (im.state.inner_second) inner = get(file, path, im.model, "inner.second.");
-  if (im.state.running) running = get_numbers(file, path, "running_statistics", im.state.running.size);
-  for (const char* prefix : {"", "optimizer.first.", "optimizer.second."}) {
-    const bool wanted =
-        *prefix == '\0' || (prefix[10] == 'f' ? static_cast<bool>(im.state.first) : static_cast<bool>(im.state.second));
-    if (!wanted) continue;
-    get(file, path, im.model, prefix);
-    for (int k = 0; im.shape.learned_rates && k < im.shape.rate_rows; ++k)
-      get(file, path, im.model, prefix + rate_name(k));
+  if (moments) {
+    same("optimizer", optimizer_name(im.options.optimizer));
+    same("seed", std::to_string(im.options.seed));
   }
-  load_meta(file, path, im.model, im.shape, *im.backend, "", im.state.meta);
-  load_meta(file, path, im.model, im.shape, *im.backend, "optimizer.first.", im.state.first);
-  load_meta(file, path, im.model, im.shape, *im.backend, "optimizer.second.", im.state.second);
-  if (!inner.empty()) im.backend->upload(inner, im.state.inner_second);
-  if (!running.empty()) im.backend->upload(running, im.state.running);
+  const std::int64_t updates = count(file, path, "updates"), skipped = count(file, path, "skipped");
+  std::vector<std::pair<Array, std::vector<double>>> all;
+  auto get_meta = [&](const std::string& prefix, Array row) {
+    if (!row) return;
+    std::vector<double> values = get(file, path, im.model, prefix);
+    for (int k = 0; im.shape.learned_rates && k < im.shape.rate_rows; ++k) {
+      const std::vector<double> rates = get(file, path, im.model, prefix + rate_name(k));
+      values.insert(values.end(), rates.begin(), rates.end());
+    }
+    all.emplace_back(row, std::move(values));
+  };
+  get_meta("", im.state.meta);
+  if (moments) get_meta("optimizer.first.", im.state.first);
+  if (moments) get_meta("optimizer.second.", im.state.second);
+  if (im.state.inner_second) all.emplace_back(im.state.inner_second, get(file, path, im.model, "inner.second."));
+  if (im.state.running)
+    all.emplace_back(im.state.running, get_numbers(file, path, "running_statistics", im.state.running.size));
+  for (const auto& [row, values] : all) im.backend->upload(values, row);
   im.updates = updates, im.skipped = skipped;
 }
+
+void Learner::save(const std::string& path, const std::string& recipe) const {
+  impl_->write_checkpoint(path, recipe, true);
+}
+void Learner::save_trained(const std::string& path, const std::string& recipe) const {
+  impl_->write_checkpoint(path, recipe, false);
+}
+void Learner::load(const std::string& path) { impl_->read_checkpoint(path, true); }
+void Learner::load_trained(const std::string& path) { impl_->read_checkpoint(path, false); }
 
 void Learner::load_parameters(const std::string& path) {
   Impl& im = *impl_;

@@ -46,6 +46,11 @@ struct Learner::Impl {
   Update collect(const Prepared& prepared, int count);
   double outer_rate(std::int64_t update) const;
   std::vector<double> download(Array a) const;
+
+  /// What adaptation needs; with `moments` also what the next meta-update needs.
+  void write_checkpoint(const std::string& path, const std::string& recipe, bool moments) const;
+  /// Reads all, then changes all: a file that does not fit leaves the learner as it was.
+  void read_checkpoint(const std::string& path, bool moments);
   int inner_steps_done() const { return shape.steps; }
 
  private:

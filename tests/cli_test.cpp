@@ -124,6 +124,11 @@ TEST_F(Cli, TrainWritesARunThatEvaluateAndAdaptRead) {
   const std::string csv = file_bytes(folder + "/log.csv");
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 4) << csv;  // header, 10, 20 (validated), 30 (validated)
   expect_refused({"train", "--out", folder}, 2, "--resume");
+  // The best checkpoint holds what adaptation needs and no moments of Adam: nothing can be resumed from it.
+  EXPECT_LT(fs::file_size(folder + "/best.safetensors"), fs::file_size(folder + "/last.safetensors") / 2);
+  fs::copy(folder, path("halved"), fs::copy_options::recursive);
+  fs::copy_file(folder + "/best.safetensors", path("halved/last.safetensors"), fs::copy_options::overwrite_existing);
+  expect_refused({"train", "--resume", path("halved")}, 1, "without the optimizer's moments");
 
   const json all = result_of({"evaluate", folder, "--tasks", "50", "--steps", "3", "--per-task", path("tasks.csv")});
   EXPECT_EQ(all["metric"], "loss");

@@ -136,8 +136,14 @@ class CUMETA_API Learner {
   /// Writes parameters, optimizer state, rates, counters and `metadata` to a safetensors file, atomically.
   /// Parameters carry PyTorch's names, shapes and orders. Equal state = equal file.
   void save(const std::string& path, const std::string& recipe = {}) const;
-  /// Everything that save wrote: continues as if never stopped. Throws FileError for any file that does not fit.
+  /// Everything that save wrote: continues as if never stopped. Throws FileError for any file that does not fit, one of
+  /// save_trained among them.
   void load(const std::string& path);
+  /// The same file without the optimizer's moments, a third of the size under Adam: all that adapt and evaluate need
+  /// (parameters, learned rates, running statistics, Reptile's carried second moment).
+  void save_trained(const std::string& path, const std::string& recipe = {}) const;
+  /// What save_trained wrote, from its file or from one of save; the optimizer starts afresh. Throws FileError.
+  void load_trained(const std::string& path);
   /// Only the parameters (and rates, if the file has them): starts a new run from trained weights.
   void load_parameters(const std::string& path);
   /// The recipe text that save stored.
