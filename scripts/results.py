@@ -1,8 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Makes docs/results.md from results/*.json, the outputs of `cumeta evaluate --json`."""
+"""Makes docs/results.md and docs/plots/*.svg from results/: NAME.json is `cumeta evaluate RUN --json`, NAME.outside.json the same
+outside the training amplitudes, NAME.csv the run's log, cost_*.json a list of `cumeta bench RECIPE --json`, one per K.
+
+  scripts/results.py            writes all (plots need matplotlib: apt-get install python3-matplotlib, or pip)
+  scripts/results.py --check    fails if docs/results.md is not what results/ says; needs nothing
+"""
+import csv
 import json
 import pathlib
+import sys
 
 root = pathlib.Path(__file__).resolve().parent.parent
 published = {  # of the papers, at their own number of updates
@@ -12,7 +19,7 @@ published = {  # of the papers, at their own number of updates
 
 
 def load(prefix):
-    return {p.stem: json.loads(p.read_text()) for p in sorted((root / "results").glob(prefix + "*.json"))}
+    return {p.stem: json.loads(p.read_text()) for p in sorted((root / "results").glob(prefix + "_*.json"))}
 
 
 def at(steps, step):
@@ -20,27 +27,118 @@ def at(steps, step):
 
 
 def number(s, scale, digits):
-    return "-" if s is None or s["mean"] is None else f"{scale * s['mean']:.{digits}f} ± {scale * s['ci95']:.{digits}f}"
+    if s is None:
+        return "-"
+    if s["mean"] is None or s["mean"] > 1e4:
+        return "diverges"
+    return f"{scale * s['mean']:.{digits}f} ± {scale * s['ci95']:.{digits}f}"
 
 
-lines = ["# Results", "",
-         "Made by `scripts/results.py` from `results/*.json`, each the output of `cumeta evaluate RUN --json` on the CPU. Trained with "
-         "`cumeta train recipes/NAME.toml --device cuda` on one H100; the number of updates is in the table.", "",
-         "## Sinusoids: mean squared error on unseen tasks after inner steps", "",
-         "| recipe | order | support points | tasks | 0 | 1 | 5 | 10 | published 1/5/10 |", "|---|---|---|---|---|---|---|---|---|"]
-for name, r in load("sinusoid").items():
-    steps = [number(at(r["by_step"], k), 1, 3) for k in (0, 1, 5, 10)]
-    lines.append(f"| {name} | {r['order']} | {r['support']} | {r['tasks']} | " + " | ".join(steps) + f" | {published.get(name.replace('.wide', ''), '')} |")
-lines += ["", "## Omniglot: accuracy (%) on unseen characters, after the recipe's inner steps", "",
-          "Transductive: batch norm sees the query set; inductive: only the support set's statistics.", "",
-          "| recipe | order | updates | tasks | transductive | inductive | published |", "|---|---|---|---|---|---|---|"]
-for name, r in load("omniglot").items():
-    last = r["steps"]
-    lines.append(f"| {name} | {r['order']} | {r['updates']} | {r['tasks']} | {number(at(r['statistics']['batch'], last), 100, 2)} | "
-                 f"{number(at(r['statistics']['support'], last), 100, 2)} | {published.get(name, '')} |")
-lines += ["", "The published figures take 60,000 updates (Reptile 100,000); the runs here are shorter. Reptile on Omniglot, 20-way and "
-          "5-way 5-shot have not been run to a result yet. ANIL's head on sinusoids diverges for some tasks when it takes ten times the "
-          "steps it was trained with.", "",
-          "`results/omniglot_5w1s_maml.safetensors` is the trained 5-way 1-shot network. Its row is repeated by", "",
-          "```sh", "cumeta evaluate results/omniglot_5w1s_maml.safetensors --data omniglot --device cpu --tasks 1000 --json", "```", ""]
-(root / "docs" / "results.md").write_text("\n".join(lines))
+def table():
+    lines = ["# Results", "",
+             "Made by `scripts/results.py` from `results/*.json`, each the output of `cumeta evaluate RUN --json`. Every row is one run of the recipe of "
+             "its name, seed 1.", "",
+             "## Sinusoids: mean squared error on 1000 unseen tasks after inner steps, 5 support points", "",
+             "70,000 updates (Reptile 30,000) of `cumeta train recipes/NAME.toml` on the CPU: half a minute on two cores. *Outside*: the same networks on "
+             "amplitudes 5 to 10, where they were trained on 0.1 to 5. *Diverged*: tasks whose loss after the last step is no number, or ten times what it was.", "",
+             "| recipe | order | 0 | 1 | 5 | 10 | diverged | published 1/5/10 | outside: 0 | 1 | 5 | 10 |",
+             "|---|---|---|---|---|---|---|---|---|---|---|---|"]
+    sinusoids = load("sinusoid")
+    for name, r in sinusoids.items():
+        if name.endswith(".outside"):
+            continue
+        far = sinusoids.get(name + ".outside", {"by_step": []})
+        inside = [number(at(r["by_step"], k), 1, 3) for k in (0, 1, 5, 10)]
+        outside = [number(at(far["by_step"], k), 1, 2) for k in (0, 1, 5, 10)]
+        lines.append(f"| {name} | {r['order']} | " + " | ".join(inside) + f" | {r['diverged']} | {published.get(name, '')} | " +
+                     " | ".join(outside) + " |")
+    lines += ["",
+              "Meta-SGD and ANIL train for one step. Meta-SGD's learned rates make that step the best of all, and are too large to be taken again and "
+              "again; ANIL's head, adapted alone, overshoots on some tasks for the same reason.", "",
+              "```sh", "cumeta train recipes/sinusoid_maml.toml --out runs/sinusoid",
+              "cumeta evaluate runs/sinusoid --tasks 1000 --steps 10 --set data.shots=5 --json",
+              "cumeta evaluate runs/sinusoid --tasks 1000 --steps 10 --set data.shots=5 --set data.amplitude=[5,10] --json", "```", "",
+              "![mean squared error by inner step](plots/sinusoid.svg)", "", "![validation while training](plots/sinusoid_training.svg)", "",
+              "## Omniglot: accuracy (%) on unseen characters, after the recipe's inner steps", "",
+              "Disjoint split of Vinyals et al. Transductive: batch norm sees the query set; inductive: only the support set's statistics. Trained by "
+              "`cumeta train recipes/NAME.toml`, evaluated on the CPU; the checkpoint with the best validation, at the update named.", "",
+              "| recipe | order | update | tasks | transductive | inductive | published |", "|---|---|---|---|---|---|---|"]
+    for name, r in load("omniglot").items():
+        last = r["steps"]
+        lines.append(f"| {name} | {r['order']} | {r['updates']} | {r['tasks']} | {number(at(r['statistics']['batch'], last), 100, 2)} | "
+                     f"{number(at(r['statistics']['support'], last), 100, 2)} | {published.get(name, '')} |")
+    lines += ["", "The published figures take 60,000 updates (Reptile 100,000); the runs here are shorter, 20-way and 5-shot much shorter.", "",
+              "![accuracy by inner step](plots/omniglot.svg)", "",
+              "`results/omniglot_5w1s_maml.safetensors` is the trained 5-way 1-shot network (parameters in PyTorch's names and orders). Its row is repeated by", "",
+              "```sh", "cumeta evaluate results/omniglot_5w1s_maml.safetensors --data omniglot --device cpu --tasks 1000 --json", "```", ""]
+    return "\n".join(lines)
+
+
+def plots():
+    import matplotlib
+    matplotlib.use("svg")
+    matplotlib.rcParams.update({"svg.hashsalt": "cumeta", "font.size": 9, "axes.grid": True, "grid.alpha": 0.3})
+    from matplotlib import pyplot
+    folder = root / "docs" / "plots"
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def save(figure, name):
+        figure.tight_layout()
+        figure.savefig(folder / name, metadata={"Date": None})
+        pyplot.close(figure)
+
+    def line(axes, steps, label, scale=1.0, last=None, **style):
+        kept = [s for s in steps if s["mean"] is not None and s["mean"] < 1e3 and (last is None or s["step"] <= last)]
+        axes.errorbar([s["step"] for s in kept], [scale * s["mean"] for s in kept], [scale * s["ci95"] for s in kept], label=label,
+                      capsize=2, marker="o", markersize=3, **style)
+
+    sinusoids = load("sinusoid")
+    figure, both = pyplot.subplots(1, 2, figsize=(9, 3.4))
+    for name, r in sinusoids.items():
+        far = name.endswith(".outside")
+        line(both[far], r["by_step"], name.split(".")[0].removeprefix("sinusoid_"), last=10)
+    for axes, title in zip(both, ("training amplitudes, 0.1 to 5", "outside, 5 to 10")):
+        axes.set(yscale="log", xlabel="inner steps", ylabel="mean squared error", title=title)
+        axes.legend()
+    save(figure, "sinusoid.svg")
+
+    figure, axes = pyplot.subplots(figsize=(6, 3.2))
+    for path in sorted((root / "results").glob("sinusoid_*.csv")):
+        rows = [r for r in csv.DictReader(path.open()) if r["validation_loss"]]
+        axes.plot([int(r["update"]) for r in rows], [float(r["validation_loss"]) for r in rows], label=path.stem.removeprefix("sinusoid_"), linewidth=0.9)
+    axes.set(yscale="log", xlabel="meta-updates", ylabel="validation loss (steps as trained)")
+    axes.legend()
+    save(figure, "sinusoid_training.svg")
+
+    figure, both = pyplot.subplots(1, 2, figsize=(9, 3.6), sharey=True)
+    for name, r in load("omniglot").items():
+        for axes, mode in zip(both, ("batch", "support")):
+            line(axes, r["statistics"][mode], name.removeprefix("omniglot_"), 100, last=10)
+    for axes, title in zip(both, ("transductive", "inductive")):
+        axes.set(xlabel="inner steps", ylabel="accuracy, %", title=title)
+    both[0].legend(fontsize=7)
+    save(figure, "omniglot.svg")
+
+    figure, axes = pyplot.subplots(figsize=(5.6, 3.2))
+    steps = range(1, 17)
+    axes.plot(steps, [1 + 6 * k / (3 * (k + 1)) for k in steps], color="black", label="the law for c1 << c, S = Q")
+    for path in sorted((root / "results").glob("cost_*.json")):
+        points = sorted((r["results"][0]["steps"], r["second_over_first"]["measured"], r["second_over_first"]["law"])
+                        for r in json.loads(path.read_text()))
+        shown = axes.plot([p[0] for p in points], [p[1] for p in points], "o", label=path.stem.removeprefix("cost_") + ", measured")
+        axes.plot([p[0] for p in points], [p[2] for p in points], "--", color=shown[0].get_color(), linewidth=0.8, label="its law")
+    axes.axhline(3, color="gray", linewidth=0.8, linestyle=":")
+    axes.set(xlabel="inner steps K", ylabel="time of MAML / time of FOMAML", ylim=(1.5, 3.2))
+    axes.legend()
+    save(figure, "cost.svg")
+
+
+page = root / "docs" / "results.md"
+if sys.argv[1:] == ["--check"]:
+    if page.read_text() != table():
+        sys.exit("results.py: docs/results.md is not what results/ says; run scripts/results.py")
+elif sys.argv[1:]:
+    sys.exit(__doc__)
+else:
+    page.write_text(table())
+    plots()
