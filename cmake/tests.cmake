@@ -30,6 +30,8 @@ if(CUMETA_TESTS)
   # Every planted bug still has its line to stand in; whether it turns its test red is for tests/mutants/run.py.
   find_package(Python3 REQUIRED COMPONENTS Interpreter)
   add_test(NAME mutants_apply COMMAND ${Python3_EXECUTABLE} ${PROJECT_SOURCE_DIR}/tests/mutants/run.py --list)
+  # docs/results.md is what results/*.json say.
+  add_test(NAME results_page COMMAND ${Python3_EXECUTABLE} ${PROJECT_SOURCE_DIR}/scripts/results.py --check)
   if(EXISTS ${PROJECT_SOURCE_DIR}/tests/ptx/CMakeLists.txt)
     add_subdirectory(${PROJECT_SOURCE_DIR}/tests/ptx ${PROJECT_BINARY_DIR}/tests/ptx)
   endif()

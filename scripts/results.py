@@ -87,8 +87,8 @@ def plots():
         figure.savefig(folder / name, metadata={"Date": None})
         pyplot.close(figure)
 
-    def line(axes, steps, label, scale=1.0, last=None, **style):
-        kept = [s for s in steps if s["mean"] is not None and s["mean"] < 1e3 and (last is None or s["step"] <= last)]
+    def line(axes, steps, label, scale=1.0, first=0, last=10, **style):
+        kept = [s for s in steps if s["mean"] is not None and s["mean"] < 1e3 and first <= s["step"] <= last]
         axes.errorbar([s["step"] for s in kept], [scale * s["mean"] for s in kept], [scale * s["ci95"] for s in kept], label=label,
                       capsize=2, marker="o", markersize=3, **style)
 
@@ -96,9 +96,10 @@ def plots():
     figure, both = pyplot.subplots(1, 2, figsize=(9, 3.4))
     for name, r in sinusoids.items():
         far = name.endswith(".outside")
-        line(both[far], r["by_step"], name.split(".")[0].removeprefix("sinusoid_"), last=10)
+        line(both[int(far)], r["by_step"], name.split(".")[0].removeprefix("sinusoid_"))
     for axes, title in zip(both, ("training amplitudes, 0.1 to 5", "outside, 5 to 10")):
         axes.set(yscale="log", xlabel="inner steps", ylabel="mean squared error", title=title)
+        axes.set_ylim(top=40)
         axes.legend()
     save(figure, "sinusoid.svg")
 
@@ -113,9 +114,10 @@ def plots():
     figure, both = pyplot.subplots(1, 2, figsize=(9, 3.6), sharey=True)
     for name, r in load("omniglot").items():
         for axes, mode in zip(both, ("batch", "support")):
-            line(axes, r["statistics"][mode], name.removeprefix("omniglot_"), 100, last=10)
+            line(axes, r["statistics"][mode], name.removeprefix("omniglot_"), 100, first=1)
     for axes, title in zip(both, ("transductive", "inductive")):
         axes.set(xlabel="inner steps", ylabel="accuracy, %", title=title)
+        axes.xaxis.get_major_locator().set_params(integer=True)
     both[0].legend(fontsize=7)
     save(figure, "omniglot.svg")
 
