@@ -9,6 +9,7 @@
 #include "kernels/layers/linear.h"
 #include "kernels/layers/max_pool2d.h"
 #include "kernels/layers/mean_squared_error.h"
+#include "kernels/layers/pooled_linear.h"
 #include "kernels/layers/relu.h"
 #include "kernels/layers/softmax_cross_entropy.h"
 #include "kernels/layers/tanh.h"

@@ -16,8 +16,14 @@ struct ConvBlock {
   MaxPool2d pool;
 };
 
+/// Global average pool + linear as one row; the parameters lie as the linear layer's.
+struct PooledLinear {
+  Linear linear;
+};
+
 /// Flatten is no stage: in the layout of this library it changes
 /// nothing.
-using Stage = std::variant<Linear, Conv2d, BatchNorm, Relu, LeakyRelu, Tanh, MaxPool2d, GlobalAveragePool, ConvBlock>;
+using Stage = std::variant<Linear, Conv2d, BatchNorm, Relu, LeakyRelu, Tanh, MaxPool2d, GlobalAveragePool, ConvBlock,
+                           PooledLinear>;
 
 }  // namespace cumeta

@@ -147,6 +147,20 @@ void fuse_blocks(const Model& model, int first_head_layer, std::vector<PlacedSta
   stages = std::move(fused);
 }
 
+/// Global average pool + linear, neighbours on one side of the boundary, become one stage.
+void fuse_pooled_linears(int first_head_layer, std::vector<PlacedStage>& stages) {
+  for (std::size_t i = 0; i + 1 < stages.size(); ++i) {
+    const PlacedStage &pool = stages[i], &after = stages[i + 1];
+    const auto* linear = std::get_if<Linear>(&after.stage);
+    const bool apart = first_head_layer > pool.first_layer && first_head_layer <= after.first_layer;
+    if (!linear || apart || !std::holds_alternative<GlobalAveragePool>(pool.stage)) continue;
+    PlacedStage fused = after;
+    fused.stage = PooledLinear{*linear}, fused.input = pool.input, fused.first_layer = pool.first_layer;
+    stages[i] = fused;
+    stages.erase(stages.begin() + static_cast<std::ptrdiff_t>(i) + 1);
+  }
+}
+
 }  // namespace
 
 ModelLayout lay_out(const Model& model, Device device, int first_head_layer) {
@@ -191,7 +205,10 @@ ModelLayout lay_out(const Model& model, Device device, int first_head_layer) {
     shape = placed.output;
     all.stages.push_back(std::move(placed));
   }
-  if (device == Device::cuda) fuse_blocks(model, first_head_layer, all.stages);
+  if (device == Device::cuda) {
+    fuse_blocks(model, first_head_layer, all.stages);
+    fuse_pooled_linears(first_head_layer, all.stages);
+  }
   if (all.stages.empty()) throw InvalidArgument("model: it has no layer that computes");
   if (shape.height != 1 || shape.width != 1)
     throw InvalidArgument(

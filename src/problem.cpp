@@ -22,6 +22,13 @@ int first_head_layer(const Anil& anil, const Model& model) {
   return parameters(model).back().layer;
 }
 
+/// The boundary of the adapted set, which no fused stage crosses; 0 where no layer in front of it has parameters.
+int first_adapted_layer(const std::vector<Parameter>& arrays, int head_layer) {
+  for (const Parameter& a : arrays)
+    if (a.adapted && a.layer >= head_layer) return a.layer > arrays.front().layer ? a.layer : 0;
+  return 0;
+}
+
 void check_numbers(const Algorithm& algorithm, const TaskSizes& sizes) {
   std::visit(
       [&](const auto& a) {
@@ -104,11 +111,11 @@ Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskS
   } else if (std::holds_alternative<MetaSgd>(algorithm)) {
     p.learned_rates = true;
   }
-  p.layout = lay_out(model, device, head_layer);
+  const auto arrays = parameters(model);
+  p.layout = lay_out(model, device, first_adapted_layer(arrays, head_layer));
   if (query_statistics == Statistics::running && p.layout.statistics == 0)
     refuse("statistics running: the model's batch_norm layers keep none; train with statistics = \"running\"");
 
-  const auto arrays = parameters(model);
   for (const Parameter& a : arrays) {
     if (!a.adapted || a.layer < head_layer) continue;
     if (!p.adapted.empty() && p.adapted.back().end == a.offset)

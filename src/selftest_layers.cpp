@@ -223,6 +223,7 @@ void test_layers(Backend& device, std::uint64_t seed, std::vector<SelftestRow>& 
                     .pooled = repeat == 1,
                     .pool = {}},
           picture());
+    layer("pooled_linear", PooledLinear{{.outputs = draw.from(1, 40), .bias = draw.below(2) == 0}}, picture());
     const int outputs = draw.from(2, 20), examples = draw.from(2, 30);
     const std::string size = fmt::format(" {} of {}", examples, outputs);
     test_loss(bench, fmt::format("softmax_cross_entropy{}", size), SoftmaxCrossEntropy{},

@@ -53,19 +53,41 @@ TEST(Launches, SinusoidIsTwo_cuda) {
   expect_launches(model, MetaSgd{.steps = 2, .rate = 0.01}, episodes, 4, 2);
 }
 
-TEST(Launches, ConvolutionOneStep_cuda) {
-  const test::Folder folder;
-  test::write_small_omniglot(folder, 4);
+Model strided_conv4(int filters, int ways) {
   Model model{.input = image(28, 28, 1), .layers = {}, .loss = SoftmaxCrossEntropy{}};
   for (int i = 0; i < 4; ++i) {
-    model.layers.push_back(Conv2d{.filters = 8, .kernel = 3, .stride = 2, .padding = 1});
+    model.layers.push_back(Conv2d{.filters = filters, .kernel = 3, .stride = 2, .padding = 1});
     model.layers.push_back(BatchNorm{});
     model.layers.push_back(Relu{});
   }
   model.layers.push_back(GlobalAveragePool{});
-  model.layers.push_back(Linear{3});
+  model.layers.push_back(Linear{ways});
+  return model;
+}
+
+/// What a meta-iteration of Omniglot may cost at one step, second order.
+constexpr int kOmniglotNodes = 40;
+
+TEST(Launches, ConvolutionOneStep_cuda) {
+  const test::Folder folder;
+  test::write_small_omniglot(folder, 4);
   const Episodes episodes(Omniglot{.root = folder.path(), .ways = 3, .shots = 1, .query = 1});
-  expect_launches(model, Maml{.steps = 1, .rate = 0.4}, episodes, 2, 44);
+  expect_launches(strided_conv4(8, 3), Maml{.steps = 1, .rate = 0.4}, episodes, 2, kOmniglotNodes);
+}
+
+/// The published sizes, 64 filters and 5 + 5 examples; nodes do not depend on the tasks, so one is enough.
+TEST(Launches, OmniglotOneStep_cuda) {
+  const test::Folder folder;
+  test::write_small_omniglot(folder, 6);
+  const Episodes episodes(Omniglot{.root = folder.path(), .ways = 5, .shots = 1, .query = 1});
+  const Model model = strided_conv4(64, 5);
+  const Maml algorithm{.steps = 1, .rate = 0.4};
+  expect_launches(model, algorithm, episodes, 1, kOmniglotNodes);
+  const auto nodes = [&](int tasks) {
+    return plan(model, algorithm, {tasks, 5, 5}, {.device = Device::cuda, .machine = cuda_machine("h100")}).launches;
+  };
+  EXPECT_EQ(nodes(1), nodes(32));
+  EXPECT_LE(nodes(32), kOmniglotNodes);
 }
 
 }  // namespace

@@ -30,6 +30,9 @@ std::string describe(const ConvBlock& b) {
                      b.pooled ? fmt::format("_{}", describe(b.pool)) : std::string());
 }
 std::string describe(const GlobalAveragePool&) { return "GlobalAveragePool"; }
+std::string describe(const PooledLinear& l) {
+  return fmt::format("PooledLinear_{}{}", l.linear.outputs, l.linear.bias ? "" : "_nobias");
+}
 
 LayerCase named(LayerCase c) {
   const Geometry& g = c.geometry;
@@ -211,6 +214,19 @@ void add_pointwise_and_pools(std::vector<LayerCase>& cases) {
     cases.push_back(c);
 }
 
+void add_pooled_linears(std::vector<LayerCase>& cases) {
+  const auto pooled = [](Shape in, int outputs, int examples, int tasks, bool bias = true) {
+    return plain(PooledLinear{{.outputs = outputs, .bias = bias}}, in, examples, tasks);
+  };
+  add_roles(cases, pooled(image(3, 2, 7), 6, 5, 3));
+  add_roles(cases, pooled(image(2, 2, 33), 3, 4, 2, false));
+  // Omniglot's head for 5 and 20 classes, and sizes about the edges of warps and blocks
+  for (const auto& c : {pooled(image(2, 2, 64), 5, 5, 25), pooled(image(2, 2, 64), 20, 20, 2),
+                        pooled(image(1, 1, 1), 1, 1, 1), pooled(image(5, 5, 32), 5, 75, 1),
+                        pooled(image(3, 4, 31), 11, 9, 2), pooled(image(2, 3, 128), 26, 3, 2, false)})
+    cases.push_back(c);
+}
+
 LossCase loss(Loss l, int outputs, int examples, int first_row, double factor, int tasks, double spread = 2.0) {
   const char* name = std::holds_alternative<SoftmaxCrossEntropy>(l) ? "SoftmaxCrossEntropy" : "MeanSquaredError";
   return {.name = fmt::format("{}_{}_e{}_from{}_factor{}_t{}_spread{}", name, outputs, examples, first_row, factor,
@@ -230,6 +246,7 @@ std::vector<LayerCase> layer_cases() {
   add_batch_norms(cases);
   add_conv_blocks(cases);
   add_pointwise_and_pools(cases);
+  add_pooled_linears(cases);
   for (LayerCase& c : cases) c = named(c);
   return cases;
 }
@@ -263,7 +280,8 @@ std::vector<LossCase> loss_cases() {
 }
 
 std::vector<std::string> layer_kinds() {
-  return {"Linear", "Conv2d", "ConvBlock", "BatchNorm", "Relu", "LeakyRelu", "Tanh", "MaxPool2d", "GlobalAveragePool"};
+  return {"Linear",    "Conv2d", "ConvBlock", "BatchNorm",         "Relu",
+          "LeakyRelu", "Tanh",   "MaxPool2d", "GlobalAveragePool", "PooledLinear"};
 }
 
 template <class Case>
