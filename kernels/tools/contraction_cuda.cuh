@@ -39,8 +39,14 @@ struct Tile {
   template <Layout LA, Layout LB>
   CUMETA_HD static constexpr int shared_words() {
     static_assert(rows_per_pass<LA, LB>() > 0);
+    return table_at<LA, LB>() + table_words;
+  }
+  /// The operands' table of a window stands behind the stages.
+  template <Layout LA, Layout LB>
+  CUMETA_HD static constexpr int table_at() {
     return stages * stage_words<LA, LB>();
   }
+  static constexpr int table_words = 512;
 };
 
 /// Lane bits go in turn to columns and rows, so lanes that read one address of an operand sit close together.
@@ -60,35 +66,32 @@ __device__ __forceinline__ void place(int u, int& row, int& column) {
   }
 }
 
+/// sum += A B over the thread's KG numbers of k; the tiles begin at the thread's own k, rows and columns.
 template <class T, Layout LA, Layout LB>
-__device__ __forceinline__ void multiply_chunk(const float* stage, int group, int row, int column,
-                                               float (&sum)[T::TM][T::TN]) {
+__device__ __forceinline__ void multiply_chunk(const float* a_tile, const float* b_tile, float (&sum)[T::TM][T::TN]) {
   constexpr int pitch_a = T::pitch(LA, T::BM), pitch_b = T::pitch(LB, T::BN);
-  const float* a_tile = stage;
-  const float* b_tile = stage + T::words(LA, T::BM);
 #pragma unroll
-  for (int q = 0; q < T::KG; q += 4) {
-    const int k0 = group * T::KG + q;
+  for (int k0 = 0; k0 < T::KG; k0 += 4) {
     float b[4][T::TN];
     if constexpr (LB == Layout::along_row) {
 #pragma unroll
       for (int k = 0; k < 4; ++k)
 #pragma unroll
         for (int j = 0; j < T::TN; j += 4) {
-          const float4 v = *reinterpret_cast<const float4*>(b_tile + (k0 + k) * pitch_b + 4 * column + T::C * j);
+          const float4 v = *reinterpret_cast<const float4*>(b_tile + (k0 + k) * pitch_b + T::C * j);
           b[k][j] = v.x, b[k][j + 1] = v.y, b[k][j + 2] = v.z, b[k][j + 3] = v.w;
         }
     } else {
 #pragma unroll
       for (int j = 0; j < T::TN; ++j) {
-        const float4 v = *reinterpret_cast<const float4*>(b_tile + (column + T::C * j) * pitch_b + k0);
+        const float4 v = *reinterpret_cast<const float4*>(b_tile + T::C * j * pitch_b + k0);
         b[0][j] = v.x, b[1][j] = v.y, b[2][j] = v.z, b[3][j] = v.w;
       }
     }
     if constexpr (LA == Layout::along_k) {
 #pragma unroll
       for (int i = 0; i < T::TM; ++i) {
-        const float4 v = *reinterpret_cast<const float4*>(a_tile + (row + T::R * i) * pitch_a + k0);
+        const float4 v = *reinterpret_cast<const float4*>(a_tile + T::R * i * pitch_a + k0);
         const float a[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
         for (int k = 0; k < 4; ++k)
@@ -101,7 +104,7 @@ __device__ __forceinline__ void multiply_chunk(const float* stage, int group, in
       for (int k = 0; k < 4; ++k)
 #pragma unroll
         for (int i = 0; i < T::TM; i += 4) {
-          const float4 v = *reinterpret_cast<const float4*>(a_tile + (k0 + k) * pitch_a + 4 * row + T::R * i);
+          const float4 v = *reinterpret_cast<const float4*>(a_tile + (k0 + k) * pitch_a + T::R * i);
           const float a[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
           for (int h = 0; h < 4; ++h)
@@ -112,11 +115,14 @@ __device__ __forceinline__ void multiply_chunk(const float* stage, int group, in
   }
 }
 
-/// Runs the loop over `chunks` chunks and hands the finished tile to `store(m, n, float4 of n .. n + 3)`, once for each
-/// m < BM and each n < BN that is a multiple of 4. Thread t always gets the columns of n / 4 = t mod (BN / 4).
-template <class T, Layout LA, Layout LB, class LoadA, class LoadB, class Store>
-__device__ __forceinline__ void contract(float* shared, int chunks, const LoadA& load_a, const LoadB& load_b,
-                                         Store&& store) {
+/// Sums over `terms` terms of `chunks` chunks each and hands the finished tile to `store(m, n, float4 of n .. n + 3)`,
+/// once for each m < BM and each n < BN that is a multiple of 4. Thread t always gets the columns n / 4 = t mod (BN /
+/// 4).
+///
+/// operands.open(term, chunk) describes the window of chunks that begins there, called by all threads between barriers;
+/// operands.load(a, b) copies the next chunk of the window.
+template <class T, Layout LA, Layout LB, class Operands, class Store>
+__device__ __forceinline__ void contract(float* shared, int terms, int chunks, Operands& operands, Store&& store) {
   constexpr int stage_words = T::template stage_words<LA, LB>();
   const int thread = static_cast<int>(threadIdx.x);
   const int group = thread / T::group;
@@ -129,38 +135,69 @@ __device__ __forceinline__ void contract(float* shared, int chunks, const LoadA&
 #pragma unroll
     for (int j = 0; j < T::TN; ++j) sum[i][j] = 0.0f;
 
-  const auto load = [&](int chunk, int slot) {
-    float* stage = shared + slot * stage_words;
-    load_a(stage, chunk);
-    load_b(stage + T::words(LA, T::BM), chunk);
+  // Every thread's own places in the stages; `hop` leads from the stage that is written to the next one.
+  const auto own = [&](Layout layout, int index, int width) {
+    return layout == Layout::along_k ? index * T::pitch(layout, width) + group * T::KG
+                                     : group * T::KG * T::pitch(layout, width) + 4 * index;
   };
-  if constexpr (T::stages == 1) {
-    for (int chunk = 0; chunk < chunks; ++chunk) {
-      __syncthreads();
-      load(chunk, 0);
-      copy_async_commit();
-      copy_async_wait<0>();
-      __syncthreads();
-      multiply_chunk<T, LA, LB>(shared, group, row, column, sum);
+  const float* a_from = shared + own(LA, row, T::BM);
+  const float* b_from = shared + T::words(LA, T::BM) + own(LB, column, T::BN);
+  float* a_to = shared + Operands::a_at();
+  float* b_to = shared + T::words(LA, T::BM) + Operands::b_at();
+  constexpr int ahead = T::stages - 1;
+  int primed = 0, writes = stage_words, reads = stage_words;
+  const auto hop = [&](int& steps) {
+    if constexpr (T::stages == 2) {
+      const int by = steps;
+      steps = -steps;
+      return by;
+    } else {
+      return (steps += stage_words) > T::stages * stage_words ? (steps = stage_words, -ahead * stage_words)
+                                                              : stage_words;
     }
-  } else {
-#pragma unroll
-    for (int s = 0; s < T::stages - 1; ++s) {
-      if (s < chunks) load(s, s);
-      copy_async_commit();
-    }
-    int slot = 0, ahead = T::stages - 1;
-    for (int chunk = 0; chunk < chunks; ++chunk) {
-      copy_async_wait<T::stages - 2>();
+  };
+  const auto load = [&] {
+    operands.load(a_to, b_to);
+    const int by = hop(writes);
+    a_to += by, b_to += by;
+  };
+  for (int term = 0; term < terms; ++term)
+    for (int first = 0; first < chunks; first += Operands::window) {
       __syncthreads();
-      if (chunk + T::stages - 1 < chunks) load(chunk + T::stages - 1, ahead);
-      copy_async_commit();
-      multiply_chunk<T, LA, LB>(shared + slot * stage_words, group, row, column, sum);
-      slot = slot + 1 == T::stages ? 0 : slot + 1;
-      ahead = ahead + 1 == T::stages ? 0 : ahead + 1;
+      operands.open(term, first);
+      __syncthreads();
+      const int count = min(Operands::window, chunks - first);
+      if constexpr (ahead == 0) {
+        for (int chunk = 0; chunk < count; ++chunk) {
+          if (chunk > 0) __syncthreads();
+          load();
+          copy_async_commit();
+          copy_async_wait<0>();
+          __syncthreads();
+          multiply_chunk<T, LA, LB>(a_from, b_from, sum);
+        }
+      } else {
+        const bool last = term + 1 == terms && first + Operands::window >= chunks;
+        int chunk = 0;
+        for (; primed < ahead && chunk < count; ++primed, ++chunk) {
+          load();
+          copy_async_commit();
+        }
+        const int products = last ? count - chunk + primed : count - chunk, loads = count - chunk;
+        if (last)
+          for (; primed < ahead; ++primed) copy_async_commit();
+        for (int step = 0; step < products; ++step) {
+          copy_async_wait<ahead - 1>();
+          __syncthreads();
+          if (step < loads) load();
+          copy_async_commit();
+          multiply_chunk<T, LA, LB>(a_from, b_from, sum);
+          const int by = hop(reads);
+          a_from += by, b_from += by;
+        }
+      }
     }
-    copy_async_wait<0>();
-  }
+  copy_async_wait<0>();
 
   // The groups' partial tiles meet in shared memory, a few rows of every thread at a time.
   constexpr int rows = T::template rows_per_pass<LA, LB>();

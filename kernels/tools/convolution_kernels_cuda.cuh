@@ -64,7 +64,6 @@ __device__ __forceinline__ void gather_block(const GatherCall& call, int task, i
   const GatherClass& grid = shape.classes[index];
   const int tile = row_tile - grid.first_tile, length = grid.taps * static_cast<int>(shape.depth.divisor);
   const int chunks = (length + T::KB - 1) / T::KB;
-  const TaskPairs pairs(call.pairs, task, chunks);
   float* out = call.out + task * call.out_stride;
   const float* bias = call.bias ? call.bias + task * call.bias_stride : nullptr;
 
@@ -87,14 +86,9 @@ __device__ __forceinline__ void gather_block(const GatherCall& call, int task, i
     store_columns(out + static_cast<std::int64_t>(pixel) * shape.columns, n, shape.columns, call.vector_out, v);
     observe(m, n, v);
   };
-  const GatherLoader<T, VA> a(pairs, shape, grid, tile);
-  if constexpr (transposed) {
-    const TransposedWeightLoader<T, VB> b(pairs, shape, grid, column_tile);
-    contract<T, Layout::along_k, LB>(shared, chunks * call.pairs.count, a, b, store);
-  } else {
-    const MatrixLoader<T, VB> b(pairs, shape.columns, length, 0, column_tile);
-    contract<T, Layout::along_k, LB>(shared, chunks * call.pairs.count, a, b, store);
-  }
+  GatherOperands<T, VA, VB, transposed> operands(call.pairs, task, shape, grid, tile, column_tile,
+                                                 shared + T::template table_at<Layout::along_k, LB>());
+  contract<T, Layout::along_k, LB>(shared, call.pairs.count, chunks, operands, store);
 }
 
 template <class T, int VA, int VB>
@@ -104,7 +98,6 @@ __device__ __forceinline__ void weight_block(const WeightCall& call, int task, i
   const int row_tile = rest % call.row_tiles, split = rest / call.row_tiles;
   const int all_chunks = (shape.pixels + T::KB - 1) / T::KB, first_chunk = split * shape.chunks_per_split;
   const int chunks = min(shape.chunks_per_split, all_chunks - first_chunk);
-  const TaskPairs pairs(call.pairs, task, chunks);
   float* out = call.out + task * call.out_stride +
                static_cast<std::int64_t>(split) * (shape.rows + 1) * shape.columns * (shape.splits > 1);
   const auto store = [&](int local, int n, float4 v) {
@@ -113,9 +106,9 @@ __device__ __forceinline__ void weight_block(const WeightCall& call, int task, i
       store_columns(out + static_cast<std::int64_t>(m) * shape.columns, column_tile * T::BN + n, shape.columns,
                     call.vector_out, v);
   };
-  const PixelLoader<T, VA> a(pairs, shape, first_chunk, row_tile);
-  const MatrixLoader<T, VB> b(pairs, shape.columns, shape.pixels, first_chunk, column_tile);
-  contract<T, Layout::along_row, Layout::along_row>(shared, chunks * call.pairs.count, a, b, store);
+  PixelOperands<T, VA, VB> operands(call.pairs, task, shape, first_chunk, row_tile, column_tile,
+                                    shared + T::template table_at<Layout::along_row, Layout::along_row>());
+  contract<T, Layout::along_row, Layout::along_row>(shared, call.pairs.count, chunks, operands, store);
 }
 
 /// Sums 32 columns of `bias_source` over the pixels of one split: thread (r, c) takes every (threads / 32)-th pixel.

@@ -51,7 +51,8 @@ class ConvolutionLaunches {
   ForwardPlan plan_forward(const Term& first, const Term& second, const Array& bias, const Array& z,
                            bool vectors = true) const {
     const bool left = geometry_.input.channels % 4 == 0 && aligned(first.a) && aligned(second.a);
-    const bool right = vectors && layer_.filters % 4 == 0 && aligned(first.b) && aligned(second.b);
+    const bool right =
+        vectors && layer_.kernel <= kMaskedKernel && layer_.filters % 4 == 0 && aligned(first.b) && aligned(second.b);
     ForwardPlan plan;
     plan.vectors = !right ? Vectors::none : left ? Vectors::full : Vectors::half;
     plan.tile = choose_gather_tile(weights_.pixels, layer_.filters, weights_.rows, plan.vectors);
@@ -75,6 +76,7 @@ class ConvolutionLaunches {
                              const Term& dw_first, const Term& dw_second, const Array& bias_source,
                              bool vectors = true) const {
     BackwardPlan plan;
+    vectors = vectors && layer_.kernel <= kMaskedKernel;
     plan.data_vectors = vectors && layer_.filters % 4 == 0 && aligned(dx_first.a) && aligned(dx_first.b) &&
                         aligned(dx_second.a) && aligned(dx_second.b);
     const bool left = geometry_.input.channels % 4 == 0 && aligned(dw_first.a) && aligned(dw_second.a);

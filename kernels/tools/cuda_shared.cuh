@@ -41,6 +41,17 @@ __device__ __forceinline__ void copy_async(void* shared, const void* global, boo
 #endif
 }
 
+/// p + n as one instruction. The compiler would add up the indices first, in 64 bits, and anew in every loop.
+__device__ __forceinline__ const float* offset_by(const float* p, int n) {
+#if defined(__CUDA_ARCH__) && !defined(CUMETA_CUDA_EMULATED)
+  const float* moved;
+  asm("mad.wide.s32 %0, %1, 4, %2;" : "=l"(moved) : "r"(n), "l"(p));
+  return moved;
+#else
+  return p + n;
+#endif
+}
+
 /// Closes a group of copies.
 __device__ __forceinline__ void copy_async_commit() {
 #if defined(CUMETA_CUDA_EMULATED)
