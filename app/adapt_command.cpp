@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // cumeta adapt: a trained run adapted to one support set of the caller's; predictions as CSV, time and bytes.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <memory>
 
 #include "app/command.h"
@@ -39,8 +41,11 @@ std::string as_csv(const Predictions& p, const LabelledExamples& query, const st
                    bool classification) {
   const auto class_text = [&](int label) {
     if (label < 0) return std::string();
-    return static_cast<std::size_t>(label) < names.size() ? names[static_cast<std::size_t>(label)]
-                                                          : std::to_string(label);
+    if (static_cast<std::size_t>(label) >= names.size()) return std::to_string(label);
+    std::string name = names[static_cast<std::size_t>(label)];
+    if (name.find_first_of(",\"\n\r") == std::string::npos) return name;
+    for (std::size_t at = 0; (at = name.find('"', at)) != std::string::npos; at += 2) name.insert(at, 1, '"');
+    return '"' + name + '"';
   };
   std::string text = classification ? "row,label,predicted" : "row";
   for (int i = 0; i < p.width && !query.y.empty() && !classification; ++i) text += fmt::format(",target_{}", i);
@@ -105,12 +110,20 @@ void run(const AdaptArguments& arguments) {
                            {"algorithm", name_of(recipe.algorithm)},
                            {"order", to_string(order_of(recipe.algorithm))},
                            {"steps", steps >= 0 ? steps : steps_of(recipe.algorithm)},
+                           {"adapted", adapted_json(task.adapted_set(), recipe.model)},
                            {"support", support.count},
                            {"support_loss", task.support_loss()},
-                           {"seconds", adapt_seconds},
-                           {"bytes", task.bytes()}};
+                           {"seconds", adapt_seconds}};
+  for (const double value : task.parameters())
+    if (!std::isfinite(value))
+      throw NonFinite(fmt::format("{}: adaptation diverged in {} steps; take fewer (--steps) or lower algorithm.rate",
+                                  arguments.support, task.steps()));
   if (!arguments.output.empty()) {
     TensorFile file;
+    file.metadata = {{"algorithm", name_of(recipe.algorithm)},
+                     {"order", to_string(task.order())},
+                     {"steps", std::to_string(task.steps())},
+                     {"adapted_set", fmt::format("{}", fmt::join(task.adapted_set(), " "))}};
     put_parameters(file, recipe.model, "", task.parameters(), 0, FileTensor::Type::float32);
     write_tensors(arguments.output, file);
     result["output"] = arguments.output;
@@ -132,12 +145,15 @@ void run(const AdaptArguments& arguments) {
                                                    predictions.row(i), predictions.row(i) + predictions.width)));
     result["predictions"] = rows;
   }
+  result["bytes"] = task.bytes();  // predictions take their own arena
+  if (task.steps() == 0) result["support_loss"] = nullptr;
   if (arguments.json) return print_json(result);
   if (arguments.predictions.empty()) fmt::print("{}", csv);
   // Beside the CSV on stdout, so that a pipe gets the table alone.
   fmt::print(csv.empty() || !arguments.predictions.empty() ? stdout : stderr,
-             "adapted to {} examples in {} steps: {:.3g} ms, {} of arena, support loss {:.4g}{}\n", support.count,
-             result["steps"].get<int>(), 1e3 * adapt_seconds, bytes_text(task.bytes()), task.support_loss(),
+             "adapted to {} examples in {} steps: {:.3g} ms, {} of arena{}{}\n", support.count, task.steps(),
+             1e3 * adapt_seconds, bytes_text(task.bytes()),
+             task.steps() > 0 ? fmt::format(", support loss {:.4g}", task.support_loss()) : "",
              result.contains("accuracy") && result["accuracy"].is_number()
                  ? fmt::format(", accuracy {:.4f}", result["accuracy"].get<double>())
                  : "");

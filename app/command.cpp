@@ -37,6 +37,11 @@ void add_json_option(CLI::App& command, bool& json) {
   command.add_flag("--json", json, "One JSON object on stdout instead of text");
 }
 
+nlohmann::json adapted_json(std::span<const std::string> names, const Model& model) {
+  if (names.size() == parameters(model).size()) return "all";
+  return std::vector<std::string>(names.begin(), names.end());
+}
+
 void print_json(const nlohmann::json& value) {
   fmt::print("{}\n", value.dump());
   std::fflush(stdout);

@@ -3,6 +3,7 @@
 #pragma once
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,8 @@ void apply(RecipeTable& table, const RecipeOptions& options);
 
 /// --json.
 void add_json_option(CLI::App& command, bool& json);
+/// "all", or the names.
+nlohmann::json adapted_json(std::span<const std::string> names, const Model& model);
 void print_json(const nlohmann::json& value);
 
 /// "1.50 MiB", "12 B".

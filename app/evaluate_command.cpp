@@ -92,6 +92,10 @@ Subset subset_from(const std::string& name) {
 void run(const EvaluateArguments& arguments) {
   TrainedRun trained = open_run(arguments.run, arguments.checkpoint);
   apply(trained.recipe, arguments.options);
+  const toml::node* kind = trained.recipe.table.at_path("data.kind").node();
+  if (!arguments.warp.empty() && kind && kind->value_or(std::string()) != "omniglot")
+    throw UsageError(fmt::format("--warp {}: the run's data are {}; only omniglot's characters can be warped",
+                                 arguments.warp.front(), kind->value_or(std::string("of another kind"))));
   apply_warp(trained.recipe, arguments.warp);
   const Recipe recipe = parse_recipe(trained.recipe);
   const Algorithm algorithm = evaluation_algorithm(recipe);
@@ -137,6 +141,7 @@ void run(const EvaluateArguments& arguments) {
               {"tasks", tasks},
               {"order", to_string(first.evaluation.order)},
               {"algorithm", name_of(algorithm)},
+              {"adapted", adapted_json(first.evaluation.adapted_set, recipe.model)},
               {"subset", arguments.subset},
               {"checkpoint", trained.checkpoint},
               {"updates", learner.updates()},

@@ -4,15 +4,26 @@
 #include <algorithm>
 
 #include "app/host_tasks.h"
+#include "cumeta/error.h"
 
 namespace cumeta::app {
 
 Evaluation measure(Learner& learner, const Episodes& episodes, int tasks, int steps, Statistics statistics) {
-  constexpr int batch = 100;  // bounds the memory of the tasks themselves
+  int batch = 100;  // bounds the memory of the tasks themselves; a tight memory limit lowers it
   Evaluation all;
-  for (int first = 0; first < tasks; first += batch) {
-    const HostTasks drawn = draw_tasks(episodes, 0, first, std::min(batch, tasks - first));
-    Evaluation part = learner.evaluate(drawn.batch(), steps, statistics);
+  for (int first = 0; first < tasks;) {
+    const int count = std::min(batch, tasks - first);
+    const HostTasks drawn = draw_tasks(episodes, 0, first, count);
+    Evaluation part;
+    try {
+      part = learner.evaluate(drawn.batch(), steps, statistics);
+    } catch (const OutOfMemory&) {
+      if (count == 1) throw;
+      batch = (count + 1) / 2;
+      continue;
+    }
+    first += count;
+    all.adapted_set = std::move(part.adapted_set);
     all.order = part.order, all.steps = part.steps, all.statistics = part.statistics;
     all.tasks += part.tasks;
     all.loss.insert(all.loss.end(), part.loss.begin(), part.loss.end());

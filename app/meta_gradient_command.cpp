@@ -2,6 +2,7 @@
 // cumeta meta-gradient: tasks (and parameters) in; meta-gradient, adapted parameters and losses out, under the names
 // that another framework can be held against.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <memory>
@@ -52,6 +53,8 @@ TensorFile outcome(const Learner& learner, const MetaGradient& result) {
     put_parameters(file, model, "rates_gradient.", result.rate_gradient, rows == 1 ? 0 : rows);
   }
   file.metadata["order"] = to_string(result.order);
+  file.metadata["steps"] = std::to_string(result.steps);
+  file.metadata["adapted_set"] = fmt::format("{}", fmt::join(result.adapted_set, " "));
   file.metadata["algorithm"] = name_of(learner.algorithm());
   return file;
 }
@@ -71,24 +74,27 @@ void run(const MetaGradientArguments& arguments) {
   if (holds_any(input, "layers.")) learner.set_parameters(get_parameters(input, recipe.model, "", arguments.input));
   if (holds_any(input, "rates.")) {
     const std::vector<double> rates = learner.rates();
-    if (rates.empty())
-      throw InvalidArgument(fmt::format("{}: holds rates, but {} has fixed ones; leave them out or learn them",
-                                        arguments.input, name_of(recipe.algorithm)));
-    const int rows = rate_rows(rates, recipe.model);
+    const auto* maml = std::get_if<Maml>(&recipe.algorithm);
+    const int rows = !rates.empty()                               ? rate_rows(rates, recipe.model)
+                     : maml && maml->rate_per_step && maml->steps ? maml->steps
+                                                                  : 1;
     learner.set_rates(get_parameters(input, recipe.model, "rates.", arguments.input, rows == 1 ? 0 : rows));
   }
   const HostTasks tasks = draw_tasks(episodes, 0, 0, static_cast<int>(episodes.tasks()));
   const MetaGradient result = learner.meta_gradient(tasks.batch());
-  write_tensors(arguments.output, outcome(learner, result));
-
   double loss = 0, squares = 0;
   for (const double value : result.query_loss) loss += value / result.tasks;
   for (const double value : result.gradient) squares += value * value;
+  if (!std::isfinite(loss) || !std::isfinite(squares))
+    throw NonFinite(fmt::format("{}: the meta-gradient is not finite (query loss {}); lower algorithm.rate ({} steps)",
+                                arguments.input, loss, steps_of(recipe.algorithm)));
+  write_tensors(arguments.output, outcome(learner, result));
   if (arguments.json)
     print_json({{"output", arguments.output},
                 {"algorithm", name_of(recipe.algorithm)},
                 {"order", to_string(result.order)},
                 {"steps", steps_of(recipe.algorithm)},
+                {"adapted", adapted_json(result.adapted_set, recipe.model)},
                 {"tasks", result.tasks},
                 {"parameters", result.gradient.size()},
                 {"loss", loss},

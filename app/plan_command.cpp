@@ -28,6 +28,7 @@ PlanOptions plan_options(const Recipe& recipe, const std::string& machine) {
   options.memory_limit = recipe.options.memory_limit;
   options.chunk = recipe.options.chunk;
   options.activations = recipe.options.activations;
+  options.optimizer = recipe.options.optimizer;
   return options;
 }
 

@@ -2,6 +2,7 @@
 #include "app/progress.h"
 
 #include <fmt/format.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -37,10 +38,18 @@ void Progress::tick(const Update& update) {
   if (!bar_) return;
   const Clock::time_point now = Clock::now();
   if (drawn_ && now - drawn_at_ < std::chrono::milliseconds(100)) return;
-  constexpr int width = 30;
+  // A line that wraps could not be taken back: the bar gives way first, then the end of the figures.
+  winsize terminal{};
+  const bool known = ioctl(fileno(out_), TIOCGWINSZ, &terminal) == 0 && terminal.ws_col > 0;
+  const int columns = known ? terminal.ws_col : 80;
+  const std::string text = figures(update).substr(0, static_cast<std::size_t>(columns - 1));
+  const int width = std::clamp(columns - 4 - static_cast<int>(text.size()), 0, 30);
   const auto done = static_cast<int>(width * static_cast<double>(update.update) /
                                      static_cast<double>(std::max<std::int64_t>(last_, 1)));
-  fmt::print(out_, "\r\033[K[{:#<{}}{:.<{}}] {}", "", done, "", width - done, figures(update));
+  if (width >= 5)
+    fmt::print(out_, "\r\033[K[{:#<{}}{:.<{}}] {}", "", done, "", width - done, text);
+  else
+    fmt::print(out_, "\r\033[K{}", text);
   std::fflush(out_);
   drawn_ = true, drawn_at_ = now;
 }

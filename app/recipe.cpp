@@ -159,6 +159,7 @@ Algorithm parse_algorithm(Section section) {
     maml.rate_per_layer = section.flag("rate_per_layer", false);
     maml.rate_per_step = section.flag("rate_per_step", false);
     maml.rate_learned = section.flag("rate_learned", false);
+    maml.rates = section.numbers("rates", large);
     algorithm = maml;
   } else if (kind == "anil") {
     Anil anil;

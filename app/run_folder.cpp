@@ -155,6 +155,7 @@ void RunLog::write(const LogLine& line) {
   object["rate"] = u.rate;
   object["order"] = to_string(u.order);
   object["steps"] = u.steps;
+  object["steps"] = u.steps;
   object["skipped"] = u.skipped;
   object["support_loss"] = nlohmann::json::array();
   for (const double loss : u.support_loss) object["support_loss"].emplace_back(finite_number(loss));

@@ -137,6 +137,20 @@ std::vector<int> Section::integers(const std::string& key, const std::vector<int
   return all;
 }
 
+std::vector<double> Section::numbers(const std::string& key, double most) {
+  const toml::node* node = find(key);
+  if (node == nullptr) return {};
+  const toml::array* array = node->as_array();
+  std::vector<double> all;
+  if (array == nullptr || array->empty()) refuse(key, "is not a list of numbers");
+  for (const toml::node& element : *array) {
+    all.push_back(value_of(element));
+    if (!(std::abs(all.back()) <= most))
+      refuse(key, fmt::format("is not a list of numbers from {} to {}", -most, most));
+  }
+  return all;
+}
+
 std::array<float, 2> Section::range(const std::string& key, std::array<float, 2> fallback) {
   const toml::node* node = find(key);
   if (node == nullptr) return fallback;

@@ -26,6 +26,8 @@ class Section {
   bool flag(const std::string& key, bool fallback);
   std::string text(const std::string& key, const std::string& fallback);
   std::vector<int> integers(const std::string& key, const std::vector<int>& fallback, int low);
+  /// A list of finite numbers of at most `most` either way; none when the key is absent.
+  std::vector<double> numbers(const std::string& key, double most);
   std::array<float, 2> range(const std::string& key, std::array<float, 2> fallback);
   /// A number of bytes: 1000000 or "512 MiB".
   std::int64_t bytes(const std::string& key, std::int64_t fallback);

@@ -125,6 +125,8 @@ class Training {
 
   void run() {
     const std::int64_t first = learner_.updates(), last = recipe_.run.updates;
+    // What does not fit together, or into memory, is refused before there is a folder.
+    learner_.train(episodes_, recipe_.run.tasks, 0, {}, 1);
     folder_.create(recipe_text(recipe_.source_table.table));
     std::error_code none;
     fs::remove(folder_.path() + "/validation.safetensors", none);  // what a kill in the middle of validation leaves
@@ -211,6 +213,7 @@ class Training {
                   {"algorithm", name_of(recipe_.algorithm)},
                   {"order", to_string(order_of(recipe_.algorithm))},
                   {"steps", steps_of(recipe_.algorithm)},
+                  {"adapted", adapted_json(learner_.adapted_set(), recipe_.model)},
                   {"skipped", learner_.skipped()},
                   {"bytes", latest_.bytes},
                   {"seconds", seconds},

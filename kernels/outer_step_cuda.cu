@@ -139,6 +139,12 @@ __device__ __forceinline__ void update_column(const Arguments& a, int column, fl
   }
 }
 
+/// Keeps the first task and, in it, the first step: the complement turns the least place into the largest number.
+__device__ __forceinline__ void mark_bad(const Arguments& a, int task, int step) {
+  atomicMax(&a.workspace->bad, ~(static_cast<unsigned long long>(task) * static_cast<unsigned>(a.layout.steps + 2) +
+                                 static_cast<unsigned>(step)));
+}
+
 /// Each tied element becomes the sum over its group; returns the squares of the sums, one a group, to every thread.
 __device__ void tie(const Arguments& a, const Tied& tied, double* partial, double& squares, double& clipped) {
   squares = clipped = 0.0;
@@ -147,6 +153,7 @@ __device__ void tie(const Arguments& a, const Tied& tied, double* partial, doubl
     double sum = 0.0;
     for (int i = begin + static_cast<int>(threadIdx.x); i < end; i += kThreads) sum += double(__ldcg(a.mean + i));
     const float total = static_cast<float>(block_sum(sum, partial));
+    if (!is_finite(total) && threadIdx.x == 0) mark_bad(a, 0, a.layout.steps + 1);
     for (int i = begin + static_cast<int>(threadIdx.x); i < end; i += kThreads) a.mean[i] = total;
     const double limited = clamp_value(total, a.clip_value);
     squares += double(total) * total, clipped += limited * limited;
@@ -190,9 +197,8 @@ __global__ void __launch_bounds__(kThreads, 2) reduce_rows(Arguments a, Tied tie
     const float mean = tree_mean(a, column, bad_task);
     a.mean[column] = mean;
     const int step = judged_step(a.layout, column);
-    if (bad_task >= 0 && step >= 0)
-      atomicMax(&w.bad, ~(static_cast<unsigned long long>(bad_task) * static_cast<unsigned>(a.layout.steps + 2) +
-                          static_cast<unsigned>(step)));
+    if (bad_task < 0 && !is_finite(mean)) bad_task = 0;  // every row is finite, their sum is not
+    if (bad_task >= 0 && step >= 0) mark_bad(a, bad_task, step);
     if (column < a.layout.gradient && !is_tied(tied, column)) {
       const double limited = clamp_value(mean, a.clip_value);
       squares += double(mean) * mean, clipped += limited * limited;

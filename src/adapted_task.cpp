@@ -2,6 +2,8 @@
 // Adapting to one support set of any size, and predicting with what came out: memory is taken once.
 #include <fmt/format.h>
 
+#include <limits>
+
 #include "cumeta/error.h"
 #include "src/algorithms/unrolled.h"
 #include "src/learner_impl.h"
@@ -45,11 +47,12 @@ struct AdaptedTask::Impl {
   std::shared_ptr<Backend> backend;
   Problem problem;
   std::shared_ptr<std::byte> block;
-  std::int64_t own_bytes = 0;
+  std::int64_t own_bytes = 0, adaptation_bytes = 0;
   Array weights, running;
+  std::vector<std::string> adapted_set;
   std::vector<float> support_x;
   std::vector<double> parameters;
-  double support_loss = 0;
+  double support_loss = std::numeric_limits<double>::quiet_NaN();
   std::unique_ptr<Forward> inductive, transductive;
 
   /// Outputs of rows [first, last) of a pass over `x`.
@@ -84,18 +87,17 @@ AdaptedTask Learner::adapt(const Examples& support, int steps) {
     throw InvalidArgument(fmt::format("support has {} examples; at least 1 is needed", support.count));
   im.check({1, support, {}}, false);
   // The evaluation's problem with one query row that nobody looks at: the same inner loop, whatever the algorithm.
-  auto& p = im.prepare({1, support.count, 1}, Goal::evaluation, Statistics::batch, steps < 0 ? im.shape.steps : steps,
-                       nullptr);
+  const auto prepared =
+      im.prepare({1, support.count, 1}, Goal::evaluation, Statistics::batch, steps < 0 ? im.shape.steps : steps);
+  const Learner::Impl::Prepared& p = *prepared;
   const std::vector<float> zeros_x(static_cast<std::size_t>(im.model.input.size()), 0.0F);
   const std::vector<float> zeros_t(static_cast<std::size_t>(im.shape.layout.targets), 0.0F);
-  im.upload(p, {1, support, {1, zeros_x, zeros_t}});
-  im.write_control(0);
-  if (!p.recording) p.recording = im.backend->record([&p] { p.execution->run({}, nullptr); });
-  p.recording->run();
+  im.run(*prepared, {1, support, {1, zeros_x, zeros_t}}, 0);
 
   const Problem& problem = p.execution->problem();
   auto task = std::make_unique<AdaptedTask::Impl>();
   task->backend = im.backend, task->problem = problem;
+  task->adapted_set = im.adapted_set, task->adaptation_bytes = p.execution->bytes();
   const int P = problem.layout.parameters;
   auto take = [&](Arena& arena) {
     task->weights = arena.take("adapted weights", 1, P);
@@ -115,7 +117,7 @@ AdaptedTask Learner::adapt(const Examples& support, int steps) {
   }
   if (im.state.running) lane.copy(im.state.running, task->running);
   task->parameters = im.download(task->weights);
-  task->support_loss = im.download(p.execution->memory().rows).back();
+  if (problem.steps > 0) task->support_loss = im.download(p.execution->memory().rows).back();
   task->support_x.assign(support.x.begin(), support.x.end());
   return AdaptedTask(std::move(task));
 }
@@ -143,13 +145,14 @@ std::vector<float> AdaptedTask::predict(std::span<const float> x, Statistics sta
     im.run(*im.transductive, x, 0, count, out, statistics);
     return out;
   }
-  const int support = static_cast<int>(im.support_x.size() / in);
-  const bool given = statistics == Statistics::running;
-  const EngineSizes sizes{0, stages, support + prediction_rows, given ? 0 : support, 0, 1};
-  if (!im.inductive || im.inductive->sizes.statistics_rows != sizes.statistics_rows)
+  // The support rows go along for their statistics; where nothing asks for them, they stay out.
+  const bool wanted = statistics == Statistics::support && p.layout.has_batch_norm;
+  const int support = wanted ? static_cast<int>(im.support_x.size() / in) : 0;
+  const EngineSizes sizes{0, stages, support + prediction_rows, support, 0, 1};
+  if (!im.inductive || im.inductive->sizes.examples != sizes.examples)
     im.inductive = std::make_unique<Forward>(*im.backend, p, sizes);
   std::vector<float> rows(static_cast<std::size_t>(support + prediction_rows) * in, 0.0F);
-  std::copy(im.support_x.begin(), im.support_x.end(), rows.begin());
+  if (wanted) std::copy(im.support_x.begin(), im.support_x.end(), rows.begin());
   for (int first = 0; first < count; first += prediction_rows) {
     const int now = std::min(prediction_rows, count - first);
     std::copy_n(x.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(first) * in),
@@ -162,8 +165,11 @@ std::vector<float> AdaptedTask::predict(std::span<const float> x, Statistics sta
 
 const std::vector<double>& AdaptedTask::parameters() const { return impl_->parameters; }
 double AdaptedTask::support_loss() const { return impl_->support_loss; }
+Order AdaptedTask::order() const { return impl_->problem.order; }
+int AdaptedTask::steps() const { return impl_->problem.steps; }
+const std::vector<std::string>& AdaptedTask::adapted_set() const { return impl_->adapted_set; }
 std::int64_t AdaptedTask::bytes() const {
-  return impl_->own_bytes + (impl_->inductive ? impl_->inductive->bytes : 0) +
+  return impl_->own_bytes + impl_->adaptation_bytes + (impl_->inductive ? impl_->inductive->bytes : 0) +
          (impl_->transductive ? impl_->transductive->bytes : 0);
 }
 

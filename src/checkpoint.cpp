@@ -2,12 +2,14 @@
 // Checkpoints: safetensors with PyTorch's names, shapes and orders for parameters; moments, rates and statistics beside
 // them; counters, algorithm and recipe as metadata. Nothing of the clock or the machine: equal state = equal file.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <bit>
 #include <charconv>
 
 #include "cumeta/error.h"
 #include "src/learner_impl.h"
+#include "src/model_text.h"
 #include "src/parameters.h"
 #include "src/safetensors.h"
 
@@ -80,8 +82,14 @@ std::int64_t count(const safetensors::File& file, const std::string& path, const
   return number;
 }
 
+/// What the optimizer's state is made of.
 std::string optimizer_name(const Optimizer& optimizer) {
-  return std::holds_alternative<Adam>(optimizer) ? "adam" : "sgd";
+  if (std::holds_alternative<Adam>(optimizer)) return "adam";
+  return std::get<Sgd>(optimizer).momentum != 0 ? "sgd with momentum" : "sgd";
+}
+/// Whether the rates are learned, and how many rows there are.
+std::string rates_name(const Problem& p) {
+  return p.learned_rates ? fmt::format("learned, {} row{}", p.rate_rows, p.rate_rows == 1 ? "" : "s") : "fixed";
 }
 
 std::string rate_name(int row) { return fmt::format("rates.{}.", row); }
@@ -105,16 +113,29 @@ void Learner::Impl::write_checkpoint(const std::string& path, const std::string&
   put_meta("", im.state.meta);
   if (moments) put_meta("optimizer.first.", im.state.first);
   if (moments) put_meta("optimizer.second.", im.state.second);
+  if (im.rates_given) {
+    const std::vector<double> all = im.download(im.state.rates);
+    for (int k = 0; k < im.shape.rate_rows; ++k)
+      put(file, im.model, rate_name(k),
+          std::span(all).subspan(static_cast<std::size_t>(k) * static_cast<std::size_t>(P),
+                                 static_cast<std::size_t>(P)));
+  }
   if (im.state.inner_second) put(file, im.model, "inner.second.", im.download(im.state.inner_second));
   if (im.state.running) put_numbers(file, "running_statistics", im.download(im.state.running));
   file.metadata = {{"format", moments ? format_name : trained_format_name},
                    {"algorithm", name_of(im.algorithm)},
                    {"order", to_string(im.shape.order)},
                    {"optimizer", optimizer_name(im.options.optimizer)},
+                   {"steps", std::to_string(im.shape.steps)},
+                   {"adapted_set", fmt::format("{}", fmt::join(im.adapted_set, " "))},
+                   {"model", model_text(im.model)},
+                   {"rates", rates_name(im.shape)},
+                   {"inner_state", im.shape.carries_second_moment() ? "carried" : "none"},
                    {"updates", std::to_string(im.updates)},
                    {"skipped", std::to_string(im.skipped)},
                    {"seed", std::to_string(im.options.seed)},
                    {"recipe", recipe}};
+  if (moments) file.metadata["moments_since"] = std::to_string(im.fresh_since);
   safetensors::write(path, file);
 }
 
@@ -136,11 +157,14 @@ void Learner::Impl::read_checkpoint(const std::string& path, bool moments) {
   if (!trained_only) same("format", format_name);
   same("algorithm", name_of(im.algorithm));
   same("order", to_string(im.shape.order));
+  same("model", model_text(im.model));
+  same("rates", rates_name(im.shape));
+  same("inner_state", im.shape.carries_second_moment() ? "carried" : "none");
   if (moments) {
     same("optimizer", optimizer_name(im.options.optimizer));
     same("seed", std::to_string(im.options.seed));
   }
-  const std::int64_t updates = count(file, path, "updates"), skipped = count(file, path, "skipped");
+  const std::int64_t done = count(file, path, "updates"), left_out = count(file, path, "skipped");
   std::vector<std::pair<Array, std::vector<double>>> all;
   auto get_meta = [&](const std::string& prefix, Array row) {
     if (!row) return;
@@ -157,8 +181,25 @@ void Learner::Impl::read_checkpoint(const std::string& path, bool moments) {
   if (im.state.inner_second) all.emplace_back(im.state.inner_second, get(file, path, im.model, "inner.second."));
   if (im.state.running)
     all.emplace_back(im.state.running, get_numbers(file, path, "running_statistics", im.state.running.size));
+  // Fixed rates that differ from the recipe's stand in the file; without them the recipe's hold again.
+  const bool given =
+      !im.shape.learned_rates && file.tensors.contains(rate_name(0) + cumeta::parameters(im.model).front().name);
+  std::vector<double> rates = im.shape.learned_rates ? std::vector<double>{} : initial_rates(im.shape);
+  if (given) {
+    rates.clear();
+    for (int k = 0; k < im.shape.rate_rows; ++k) {
+      const std::vector<double> row = get(file, path, im.model, rate_name(k));
+      rates.insert(rates.end(), row.begin(), row.end());
+    }
+  }
+  if (!rates.empty()) all.emplace_back(im.state.rates, std::move(rates));
+  // Trained parameters alone: the optimizer starts afresh, and Adam's bias correction counts from here.
+  std::int64_t since = done;
+  if (moments) since = count(file, path, "moments_since");
+  for (const Array moment : {im.state.first, im.state.second})
+    if (!moments && moment) all.emplace_back(moment, std::vector<double>(static_cast<std::size_t>(moment.size), 0.0));
   for (const auto& [row, values] : all) im.backend->upload(values, row);
-  im.updates = updates, im.skipped = skipped;
+  im.updates = done, im.skipped = left_out, im.fresh_since = since, im.rates_given = given;
 }
 
 void Learner::save(const std::string& path, const std::string& recipe) const {

@@ -36,8 +36,11 @@ void check_options(const Options& o) {
       o.optimizer);
   if (o.schedule.kind != Schedule::Kind::constant && o.schedule.updates < 1)
     refuse("schedule.updates", static_cast<double>(o.schedule.updates), "be positive");
+  if (!(o.schedule.final_rate >= 0) || !std::isfinite(o.schedule.final_rate))
+    refuse("schedule.final_rate", o.schedule.final_rate, "be finite and not negative");
   if (!(o.clip.value >= 0)) refuse("clip.value", o.clip.value, "not be negative");
   if (!(o.clip.norm >= 0)) refuse("clip.norm", o.clip.norm, "not be negative");
+  if (o.tasks < 1) refuse("tasks", o.tasks, "be positive");
   if (o.threads < 0 || o.threads > 4096) refuse("threads", o.threads, "lie in 0 to 4096");
   if (o.precision == Precision::tf32)
     throw InvalidArgument("device.precision tf32: no kernel computes in it yet; choose float32");
@@ -61,9 +64,12 @@ Learner::Impl::Impl(const Model& m, const Algorithm& a, const Options& o) : mode
   check_options(options);
   shape = make_problem(model, algorithm, {1, 1, 1}, options.device, Goal::evaluation, Statistics::batch);
   shape.goal = Goal::update;
+  adapted_set = adapted_names(model, shape);
   backend = open_backend(options);
-  if (options.device == Device::cuda)
-    machine = machine_of(cuda_status().devices.at(static_cast<std::size_t>(options.ordinal)));
+  machine = options.device == Device::cuda
+                ? machine_of(cuda_status().devices.at(static_cast<std::size_t>(options.ordinal)))
+                : cpu_machine(options.threads);
+  if (options.device == Device::cpu) machine.cores = backend->lanes();  // the affinity may change, the pool does not
   Arena dry(backend->number());
   take_state(dry, shape, options.optimizer);
   state_bytes = dry.bytes();
@@ -96,27 +102,51 @@ Statistics Learner::Impl::training_statistics() const {
 PlanOptions Learner::Impl::plan_options() const {
   PlanOptions o;
   o.device = options.device;
-  o.machine = options.device == Device::cuda ? machine : cpu_machine(options.threads);
+  o.machine = machine, o.optimizer = options.optimizer;
   o.memory_limit = options.memory_limit, o.chunk = options.chunk, o.activations = options.activations;
   return o;
 }
 
-Learner::Impl::Prepared& Learner::Impl::prepare(const TaskSizes& sizes, Goal goal, Statistics statistics, int steps,
-                                                const Episodes* episodes) {
-  const auto key = std::make_tuple(sizes.tasks, sizes.support, sizes.query, goal, statistics, steps,
-                                   static_cast<const void*>(episodes));
+void Learner::Impl::evict_for(std::int64_t bytes, std::int64_t limit) {
+  std::int64_t kept = 0;
+  for (const auto& [key, prepared] : prepared_) kept += prepared->execution->bytes();
+  constexpr std::size_t most = 4;  // shapes change rarely; memory matters more
+  for (auto it = prepared_.begin(); it != prepared_.end();) {
+    const bool room = (limit == 0 || bytes + kept <= limit) && prepared_.size() < most;
+    if (room) return;
+    if (it->second.use_count() > 1) {  // a train call is inside its report
+      ++it;
+      continue;
+    }
+    kept -= it->second->execution->bytes();
+    it = prepared_.erase(it);
+  }
+}
+
+std::shared_ptr<Learner::Impl::Prepared> Learner::Impl::prepare(const TaskSizes& sizes, Goal goal,
+                                                                Statistics statistics, int steps,
+                                                                std::uint64_t episodes) {
+  const auto key = std::make_tuple(sizes.tasks, sizes.support, sizes.query, goal, statistics, steps, episodes);
   if (auto found = prepared_.find(key); found != prepared_.end()) return found->second;
   const Problem problem = make_problem(model, algorithm, sizes, options.device, goal, statistics, steps);
-  const Cut cut = choose_cut(problem, plan_options(), options.optimizer);
-  if (prepared_.size() >= 4) prepared_.clear();  // shapes change rarely; memory matters more
-  Prepared p;
+  // The limit is the learner's: what runs meanwhile has taken its part, what only waits makes room.
+  PlanOptions plan = plan_options();
+  const std::int64_t limit = plan.memory_limit > 0 ? plan.memory_limit : plan.machine.memory;
+  std::int64_t busy = 0;
+  for (const auto& [other, prepared] : prepared_)
+    if (prepared.use_count() > 1) busy += prepared->execution->bytes();
+  if (limit > 0) plan.memory_limit = std::max<std::int64_t>(1, limit - busy);
+  const Cut cut = choose_cut(problem, plan);
+  evict_for(count_bytes(problem, cut, options.optimizer).total, limit);
+  auto prepared = std::make_shared<Prepared>();
+  Prepared& p = *prepared;
   p.execution = std::make_unique<Execution>(*backend, problem, cut, state);
   if (goal != Goal::evaluation) {
     OuterStep& s = p.step;
     s.layout = problem.row();
     s.rows = p.execution->memory().rows, s.mean = p.execution->memory().mean;
-    for (const TiedGroup& group : problem.tied)
-      for (int k = 0; k < problem.rate_rows; ++k) {
+    for (int k = 0; k < problem.rate_rows; ++k)  // in ascending order, as outer_step wants them
+      for (const TiedGroup& group : problem.tied) {
         const int at = problem.layout.parameters * (1 + k);
         s.tied.push_back({at + group.begin, at + group.end});
       }
@@ -137,7 +167,7 @@ Learner::Impl::Prepared& Learner::Impl::prepare(const TaskSizes& sizes, Goal goa
         if (const auto* norm = std::get_if<BatchNorm>(&layer)) s.running_momentum = norm->momentum;
     }
   }
-  return prepared_.emplace(key, std::move(p)).first->second;
+  return prepared_.emplace(key, std::move(prepared)).first->second;
 }
 
 void Learner::Impl::check(const TaskBatch& batch, bool query_needed) const {
@@ -195,14 +225,14 @@ const Model& Learner::model() const { return impl_->model; }
 const Algorithm& Learner::algorithm() const { return impl_->algorithm; }
 const Options& Learner::options() const { return impl_->options; }
 std::string Learner::device_name() const { return impl_->backend->name(); }
+const std::vector<std::string>& Learner::adapted_set() const { return impl_->adapted_set; }
 std::int64_t Learner::updates() const { return impl_->updates; }
 std::int64_t Learner::skipped() const { return impl_->skipped; }
 
 Plan Learner::plan_for(const TaskSizes& sizes) const {
   const Problem p = make_problem(impl_->model, impl_->algorithm, sizes, impl_->options.device, Goal::update,
                                  impl_->training_statistics());
-  return describe(p, choose_cut(p, impl_->plan_options(), impl_->options.optimizer), impl_->plan_options(),
-                  impl_->options.optimizer);
+  return describe(p, choose_cut(p, impl_->plan_options()), impl_->plan_options());
 }
 
 std::vector<double> Learner::parameters() const {
@@ -214,12 +244,15 @@ void Learner::set_parameters(std::span<const double> values) {
   impl_->backend->upload(values, impl_->state.meta.slice(0, static_cast<std::int64_t>(P)));
 }
 std::vector<double> Learner::rates() const {
-  return impl_->shape.learned_rates ? impl_->download(impl_->state.rates) : std::vector<double>{};
+  return impl_->shape.learned_rates || impl_->rates_given ? impl_->download(impl_->state.rates) : std::vector<double>{};
 }
 void Learner::set_rates(std::span<const double> values) {
   if (values.size() != static_cast<std::size_t>(impl_->state.rates.size))
     throw InvalidArgument(fmt::format("the learner has {} rates, not {}", impl_->state.rates.size, values.size()));
+  for (std::size_t i = 0; i < values.size(); ++i)
+    if (!std::isfinite(values[i])) throw InvalidArgument(fmt::format("rate {} is {}; it must be finite", i, values[i]));
   impl_->backend->upload(values, impl_->state.rates);
+  impl_->rates_given = !impl_->shape.learned_rates;
 }
 
 }  // namespace cumeta

@@ -21,8 +21,13 @@ struct Learner::Impl {
   std::shared_ptr<std::byte> state_block;
   std::int64_t state_bytes = 0;
   State state;
+  std::vector<std::string> adapted_set;
   std::int64_t updates = 0;
   std::int64_t skipped = 0;
+  std::int64_t fresh_since = 0;  ///< the update at which the optimizer's moments were zero
+  bool rates_given = false;      ///< fixed rates that set_rates changed: a checkpoint keeps them
+  bool training = false;
+  std::uint64_t open_episodes = 0;  ///< whose images or ranges the backend holds
 
   Impl(const Model& model, const Algorithm& algorithm, const Options& options);
 
@@ -32,8 +37,16 @@ struct Learner::Impl {
     OuterStep step;
     std::unique_ptr<Recording> recording;
     std::vector<float> x, t;  ///< host staging of one meta-batch
+    const Episodes* episodes = nullptr;
   };
-  Prepared& prepare(const TaskSizes& sizes, Goal goal, Statistics statistics, int steps, const Episodes* episodes);
+  /// `episodes`: the identity of what train draws from, 0 for tasks of the caller. Kept until memory is needed.
+  std::shared_ptr<Prepared> prepare(const TaskSizes& sizes, Goal goal, Statistics statistics, int steps,
+                                    std::uint64_t episodes = 0);
+  /// Runs tasks of the caller through an execution, recorded at its first run.
+  void run(Prepared& prepared, const TaskBatch& tasks, int slot);
+  /// Host devices that compute in float32 draw a task where it runs; others get it uploaded.
+  bool draws_in_place() const { return backend->on_host() && backend->number() == Number::float32; }
+  void record_training(Prepared& prepared, const Episodes& episodes, bool on_device);
   PlanOptions plan_options() const;
   Statistics training_statistics() const;
 
@@ -42,6 +55,7 @@ struct Learner::Impl {
   /// Writes what changes from update to update; returns the outer rate.
   double write_control(int slot);
   Update read_report(const Prepared& prepared, std::span<const double> report, std::int64_t number, double rate) const;
+  void refuse_nonfinite(const Prepared& prepared, int task, int step, std::int64_t number, double rate);
   /// Reads `count` reports of the updates that end with the present one; throws NonFinite, counts skipped ones.
   Update collect(const Prepared& prepared, int count);
   double outer_rate(std::int64_t update) const;
@@ -51,10 +65,13 @@ struct Learner::Impl {
   void write_checkpoint(const std::string& path, const std::string& recipe, bool moments) const;
   /// Reads all, then changes all: a file that does not fit leaves the learner as it was.
   void read_checkpoint(const std::string& path, bool moments);
-  int inner_steps_done() const { return shape.steps; }
 
  private:
-  std::map<std::tuple<int, int, int, Goal, Statistics, int, const void*>, Prepared> prepared_;
+  /// Makes room: drops executions that nobody runs until the rest and `bytes` more stay within the limit.
+  void evict_for(std::int64_t bytes, std::int64_t limit);
+
+  std::map<std::tuple<int, int, int, Goal, Statistics, int, std::uint64_t>, std::shared_ptr<Prepared>> prepared_;
+  std::vector<double> reports_;  ///< of the last collect: taken once
 };
 
 /// The backend that the options name. Throws DeviceUnavailable.

@@ -24,7 +24,7 @@ double Learner::Impl::write_control(int slot) {
   double control[kControlSize] = {};
   const double rate = outer_rate(updates);
   control[kControlRate] = rate;
-  const double n = static_cast<double>(updates + 1);
+  const auto n = static_cast<double>(updates - fresh_since + 1);
   if (const auto* adam = std::get_if<Adam>(&options.optimizer)) {
     control[kControlCorrection1] = 1 - std::pow(adam->beta1, n);
     control[kControlCorrection2] = 1 - std::pow(adam->beta2, n);
@@ -48,56 +48,63 @@ Update Learner::Impl::read_report(const Prepared& p, std::span<const double> rep
   u.accuracy = counted > 0 ? value(at.hits_at()) / counted : 0;
   u.gradient_norm = value(at.norm_at());
   u.support_loss.assign(report.begin(), report.begin() + problem.steps);
-  u.order = problem.order, u.steps = problem.steps, u.skipped = skipped;
+  u.order = problem.order, u.steps = problem.steps, u.adapted_set = adapted_set, u.skipped = skipped;
   u.bytes = state_bytes + p.execution->bytes();
   return u;
 }
 
+void Learner::Impl::refuse_nonfinite(const Prepared& p, int task, int step, std::int64_t number, double rate) {
+  const int steps = p.execution->problem().steps;
+  const std::string where = step < steps    ? fmt::format("the support loss before step {}", step)
+                            : step == steps ? std::string("the query loss")
+                                            : std::string("the meta-gradient");
+  const double inner = std::visit([](const auto& a) { return a.rate; }, algorithm);
+  throw NonFinite(
+      fmt::format("update {}: {} of task {} is not finite (inner rate {}, outer rate {}); lower a rate, clip, or set "
+                  "on_nonfinite = \"skip\"",
+                  number, where, task, inner, rate));
+}
+
 Update Learner::Impl::collect(const Prepared& p, int count) {
-  const Problem& problem = p.execution->problem();
-  const ReportLayout at{problem.steps};
-  const std::vector<double> reports = download(state.reports);
-  Update last;
+  const ReportLayout at{p.execution->problem().steps};
+  const auto size = static_cast<std::size_t>(at.size());
+  reports_.resize(static_cast<std::size_t>(state.reports.size) * static_cast<std::size_t>(state.reports.tasks));
+  backend->download(state.reports, reports_);
   const std::int64_t first = updates - count;
-  for (int i = 0; i < count; ++i) {
-    const auto slot = static_cast<std::size_t>((first + i) % report_slots) * static_cast<std::size_t>(at.size());
-    const std::span<const double> report(reports.data() + slot, static_cast<std::size_t>(at.size()));
-    const double bad_task = report[static_cast<std::size_t>(at.bad_task_at())];
-    const double bad_step = report[static_cast<std::size_t>(at.bad_step_at())];
-    const double rate = outer_rate(first + i);
-    if (bad_step >= 0 || bad_task >= 0) {
-      if (options.on_nonfinite == OnNonFinite::stop) {
-        updates = first + i;  // the state is that of the last good update
-        backend->upload(std::vector<double>{0.0}, state.halted);
-        const auto step = static_cast<int>(bad_step);
-        const std::string where = step < problem.steps    ? fmt::format("the support loss before step {}", step)
-                                  : step == problem.steps ? std::string("the query loss")
-                                                          : std::string("the meta-gradient");
-        const double inner = std::visit([](const auto& a) { return a.rate; }, algorithm);
-        throw NonFinite(
-            fmt::format("update {}: {} of task {} is not finite (inner rate {}, outer rate {}); lower a rate, clip, or "
-                        "set on_nonfinite = "
-                        "\"skip\"",
-                        first + i + 1, where, static_cast<int>(bad_task), inner, rate));
-      }
-      ++skipped;
+  const auto report = [&](std::int64_t update) {
+    return std::span<const double>(reports_).subspan(static_cast<std::size_t>(update % report_slots) * size, size);
+  };
+  for (std::int64_t update = first; update < updates; ++update) {
+    const auto task = static_cast<int>(report(update)[static_cast<std::size_t>(at.bad_task_at())]);
+    const auto step = static_cast<int>(report(update)[static_cast<std::size_t>(at.bad_step_at())]);
+    if (task < 0 && step < 0) continue;
+    if (options.on_nonfinite == OnNonFinite::stop) {
+      updates = update;  // the state is that of the last good update
+      const double going = 0;
+      backend->upload(std::span<const double>(&going, 1), state.halted);
+      refuse_nonfinite(p, task, step, update + 1, outer_rate(update));
     }
-    last = read_report(p, report, first + i + 1, rate);
+    ++skipped;
   }
-  return last;
+  return read_report(p, report(updates - 1), updates, outer_rate(updates - 1));
+}
+
+void Learner::Impl::run(Prepared& p, const TaskBatch& tasks, int slot) {
+  upload(p, tasks);
+  write_control(slot);
+  const bool ends = p.execution->problem().goal != Goal::evaluation;
+  if (!p.recording) p.recording = backend->record([&p, ends] { p.execution->run({}, ends ? &p.step : nullptr); });
+  p.recording->run();
 }
 
 Update Learner::meta_update(const TaskBatch& tasks) {
   Impl& im = *impl_;
   im.check(tasks, !im.shape.is_reptile());
-  auto& p = im.prepare({tasks.tasks, tasks.support.count, tasks.query.count}, Goal::update, im.training_statistics(),
-                       -1, nullptr);
-  im.upload(p, tasks);
-  im.write_control(static_cast<int>(im.updates % report_slots));
-  if (!p.recording) p.recording = im.backend->record([&p] { p.execution->run({}, &p.step); });
-  p.recording->run();
+  const auto p =
+      im.prepare({tasks.tasks, tasks.support.count, tasks.query.count}, Goal::update, im.training_statistics(), -1);
+  im.run(*p, tasks, static_cast<int>(im.updates % report_slots));
   ++im.updates;
-  return im.collect(p, 1);
+  return im.collect(*p, 1);
 }
 
 namespace {
@@ -118,7 +125,40 @@ void check_episodes(const Episodes& e, const Model& model, const ModelLayout& la
     throw InvalidArgument(fmt::format("the data has {} ways, the model only {} outputs", e.ways(), layout.outputs));
 }
 
+/// A flag that is up while a scope lasts.
+class Raised {
+ public:
+  explicit Raised(bool& flag) : flag_(flag) { flag_ = true; }
+  ~Raised() { flag_ = false; }
+  Raised(const Raised&) = delete;
+  Raised& operator=(const Raised&) = delete;
+
+ private:
+  bool& flag_;
+};
+
 }  // namespace
+
+void Learner::Impl::record_training(Prepared& p, const Episodes& episodes, bool on_device) {
+  const Memory& memory = p.execution->memory();
+  Execution::Draw draw;
+  if (on_device)
+    draw = [this, &memory](int first, int count, Lane& lane) {
+      backend->draw_episodes(lane, memory.x.rows(first, count), memory.t.rows(first, count), first, state.control);
+    };
+  else if (draws_in_place())
+    draw = [this, &p, &memory](int first, int count, Lane&) {
+      for (int task = first; task < first + count; ++task)
+        p.episodes->draw(static_cast<std::uint64_t>(updates), task, 1,
+                         {memory.x.row<float>(task), static_cast<std::size_t>(memory.x.size)},
+                         {memory.t.row<float>(task), static_cast<std::size_t>(memory.t.size)});
+    };
+  p.episodes = &episodes;
+  p.recording = backend->record([&p, draw] { p.execution->run(draw, &p.step); });
+  if (draw) return;
+  p.x.resize(static_cast<std::size_t>(memory.x.tasks) * static_cast<std::size_t>(memory.x.size));
+  p.t.resize(static_cast<std::size_t>(memory.t.tasks) * static_cast<std::size_t>(memory.t.size));
+}
 
 void Learner::train(const Episodes& episodes, int tasks, std::int64_t updates,
                     const std::function<bool(const Update&)>& report, std::int64_t every) {
@@ -126,60 +166,52 @@ void Learner::train(const Episodes& episodes, int tasks, std::int64_t updates,
   check_episodes(episodes, im.model, im.shape.layout);
   if (updates < 0) throw InvalidArgument(fmt::format("updates is {}; it must not be negative", updates));
   if (every < 1) throw InvalidArgument(fmt::format("every is {}; it must be positive", every));
-  auto& p =
-      im.prepare({tasks, episodes.support(), episodes.query()}, Goal::update, im.training_statistics(), -1, &episodes);
-  const Memory& memory = p.execution->memory();
+  if (im.training) throw InvalidArgument("train was called from its own report; return false there and call it after");
+  const Raised training(im.training);
+  const auto p = im.prepare({tasks, episodes.support(), episodes.query()}, Goal::update, im.training_statistics(), -1,
+                            episodes.identity());
+  const Memory& memory = p->execution->memory();
   Backend& backend = *im.backend;
   const std::optional<EpisodeTables> tables = backend.draws_episodes() ? tables_of(episodes) : std::nullopt;
-  const bool on_device = tables.has_value();
-  if (on_device) backend.open_episodes(*tables);
-  const bool in_place = !on_device && backend.on_host() && backend.number() == Number::float32;
-  {  // recorded anew: the episodes may be others at the same address
-    Execution::Draw draw;
-    if (on_device)
-      draw = [&im, &backend, &memory](int first, int count, Lane& lane) {
-        backend.draw_episodes(lane, memory.x.rows(first, count), memory.t.rows(first, count), first, im.state.control);
-      };
-    else if (in_place)
-      draw = [&im, &episodes, &memory](int first, int count, Lane&) {
-        for (int task = first; task < first + count; ++task)
-          episodes.draw(static_cast<std::uint64_t>(im.updates), task, 1,
-                        {memory.x.row<float>(task), static_cast<std::size_t>(memory.x.size)},
-                        {memory.t.row<float>(task), static_cast<std::size_t>(memory.t.size)});
-      };
-    p.recording = backend.record([&p, draw] { p.execution->run(draw, &p.step); });
+  if (tables && im.open_episodes != episodes.identity()) {
+    im.open_episodes = 0;
+    backend.open_episodes(*tables);
+    im.open_episodes = episodes.identity();
+    p->recording.reset();
   }
-  if (!on_device && !in_place) {
-    p.x.resize(static_cast<std::size_t>(memory.x.tasks) * static_cast<std::size_t>(memory.x.size));
-    p.t.resize(static_cast<std::size_t>(memory.t.tasks) * static_cast<std::size_t>(memory.t.size));
-  }
+  if (!p->recording) im.record_training(*p, episodes, tables.has_value());
+  p->episodes = &episodes;  // the same source may have moved
+  const bool from_host = !p->x.empty();
   int waiting = 0;
   for (std::int64_t i = 0; i < updates; ++i) {
-    if (!on_device && !in_place) {
-      episodes.draw(static_cast<std::uint64_t>(im.updates), 0, tasks, p.x, p.t);
-      backend.upload(std::span<const float>(p.x), memory.x);
-      backend.upload(std::span<const float>(p.t), memory.t);
+    if (from_host) {
+      episodes.draw(static_cast<std::uint64_t>(im.updates), 0, tasks, p->x, p->t);
+      backend.upload(std::span<const float>(p->x), memory.x);
+      backend.upload(std::span<const float>(p->t), memory.t);
     }
     im.write_control(static_cast<int>(im.updates % report_slots));
-    p.recording->run();
+    p->recording->run();
     ++im.updates, ++waiting;
     const bool due = im.updates % every == 0 || i + 1 == updates;
     if (!due && waiting < report_slots) continue;
-    const Update last = im.collect(p, waiting);
+    const Update last = im.collect(*p, waiting);
     waiting = 0;
     if (due && report && !report(last)) return;
   }
 }
 
+void Learner::train(const Episodes& episodes, std::int64_t updates, const std::function<bool(const Update&)>& report,
+                    std::int64_t every) {
+  train(episodes, impl_->options.tasks, updates, report, every);
+}
+
 MetaGradient Learner::meta_gradient(const TaskBatch& tasks) {
   Impl& im = *impl_;
   im.check(tasks, !im.shape.is_reptile());
-  auto& p = im.prepare({tasks.tasks, tasks.support.count, tasks.query.count}, Goal::gradient, im.training_statistics(),
-                       -1, nullptr);
-  im.upload(p, tasks);
-  im.write_control(0);
-  if (!p.recording) p.recording = im.backend->record([&p] { p.execution->run({}, &p.step); });
-  p.recording->run();
+  const auto prepared =
+      im.prepare({tasks.tasks, tasks.support.count, tasks.query.count}, Goal::gradient, im.training_statistics(), -1);
+  const Impl::Prepared& p = *prepared;
+  im.run(*prepared, tasks, 0);
   const Problem& problem = p.execution->problem();
   const RowLayout at = problem.row();
   const auto T = static_cast<std::size_t>(tasks.tasks);
@@ -189,7 +221,7 @@ MetaGradient Learner::meta_gradient(const TaskBatch& tasks) {
                             mean = im.download(p.execution->memory().mean);
   im.backend->upload(std::vector<double>{0.0}, im.state.halted);
   MetaGradient g;
-  g.order = problem.order, g.tasks = tasks.tasks;
+  g.order = problem.order, g.tasks = tasks.tasks, g.steps = problem.steps, g.adapted_set = im.adapted_set;
   g.gradient.assign(mean.begin(), mean.begin() + static_cast<std::ptrdiff_t>(P));
   if (problem.learned_rates)
     g.rate_gradient.assign(mean.begin() + static_cast<std::ptrdiff_t>(P), mean.begin() + at.gradient);
@@ -208,15 +240,17 @@ Evaluation Learner::evaluate(const TaskBatch& tasks, int steps, Statistics stati
   Impl& im = *impl_;
   im.check(tasks, true);
   if (steps < 0) throw InvalidArgument(fmt::format("steps is {}; it must not be negative", steps));
-  auto& p =
-      im.prepare({tasks.tasks, tasks.support.count, tasks.query.count}, Goal::evaluation, statistics, steps, nullptr);
-  im.upload(p, tasks);
-  im.write_control(0);
-  if (!p.recording) p.recording = im.backend->record([&p] { p.execution->run({}, nullptr); });
-  p.recording->run();
-  const std::vector<double> rows = im.download(p.execution->memory().rows);
+  const auto p = im.prepare({tasks.tasks, tasks.support.count, tasks.query.count}, Goal::evaluation, statistics, steps);
+  if (const auto* reptile = std::get_if<Reptile>(&im.algorithm);
+      reptile && reptile->batch > 0 && tasks.support.count % reptile->batch != 0)
+    throw InvalidArgument(
+        fmt::format("algorithm.batch is {}; it must divide the {} support examples (0: all of them in every step)",
+                    reptile->batch, tasks.support.count));
+  im.run(*p, tasks, 0);
+  const std::vector<double> rows = im.download(p->execution->memory().rows);
   Evaluation e;
   e.order = im.shape.order, e.tasks = tasks.tasks, e.steps = steps, e.statistics = statistics;
+  e.adapted_set = im.adapted_set;
   const auto values = static_cast<std::size_t>(steps) + 1, row = 2 * values + 1;
   for (std::size_t t = 0; t < static_cast<std::size_t>(tasks.tasks); ++t)
     for (std::size_t k = 0; k < values; ++k) {

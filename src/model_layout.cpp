@@ -60,9 +60,21 @@ void require(bool holds, int layer, const char* kind, const std::string& text) {
   if (!holds) throw InvalidArgument(fmt::format("model: layers[{}] ({}): {}", layer, kind, text));
 }
 
+/// Sizes are int below this door; 2^30 numbers of one example or one layer are refused here.
+constexpr std::int64_t most_numbers = 1'000'000'000;
+
 struct Checker {
   int layer;
   Shape in;
+
+  void at_most(const char* kind, const char* what, std::initializer_list<std::int64_t> factors) const {
+    std::int64_t product = 1;
+    for (const std::int64_t factor : factors) {
+      require(factor == 0 || product <= most_numbers / factor, layer, kind,
+              fmt::format("{} are more than {} numbers", what, most_numbers));
+      product *= factor;
+    }
+  }
 
   void positive(const char* kind, const char* what, double value) const {
     require(value > 0, layer, kind, fmt::format("{} is {}; it must be positive", what, value));
@@ -72,6 +84,7 @@ struct Checker {
     require(in.height == 1 && in.width == 1, layer, "linear",
             fmt::format("the input is an image of {}x{}x{}; put Flatten or GlobalAveragePool in front", in.height,
                         in.width, in.channels));
+    at_most("linear", "weights", {std::int64_t{in.size()} + 1, l.outputs});
   }
   void operator()(const Conv2d& l) const {
     positive("conv2d", "filters", l.filters), positive("conv2d", "kernel", l.kernel),
@@ -79,10 +92,12 @@ struct Checker {
     require(l.padding >= 0, layer, "conv2d", fmt::format("padding is {}; it must not be negative", l.padding));
     require(l.padding < l.kernel, layer, "conv2d",
             fmt::format("padding {} is not smaller than the kernel {}", l.padding, l.kernel));
+    at_most("conv2d", "weights", {l.kernel, l.kernel, in.channels, l.filters});
     const Shape out = output(l, in);
     require(out.height > 0 && out.width > 0, layer, "conv2d",
             fmt::format("a kernel of {} with padding {} does not fit an image of {}x{}", l.kernel, l.padding, in.height,
                         in.width));
+    at_most("conv2d", "outputs", {out.height, out.width, l.filters});
   }
   void operator()(const BatchNorm& l) const {
     positive("batch_norm", "eps", l.eps);
@@ -168,6 +183,9 @@ ModelLayout lay_out(const Model& model, Device device, int first_head_layer) {
   if (in.height < 1 || in.width < 1 || in.channels < 1)
     throw InvalidArgument(fmt::format("model: the input shape is {}x{}x{}; every size must be positive", in.height,
                                       in.width, in.channels));
+  if (std::int64_t{in.height} * in.width > most_numbers / in.channels)
+    throw InvalidArgument(fmt::format("model: the input shape is {}x{}x{}; more than {} numbers", in.height, in.width,
+                                      in.channels, most_numbers));
   if (model.layers.empty()) throw InvalidArgument("model: it has no layers");
   ModelLayout all;
   Shape shape = in;

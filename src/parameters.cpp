@@ -35,7 +35,7 @@ std::vector<ParameterArray> parameter_arrays(const Model& model) {
       for (int d : a.parameter.shape) a.parameter.size *= d;
       a.parameter.adapted = adapted;
       a.order = order, a.initializer = initializer, a.constant = constant, a.fan_in = fan_in, a.fan_out = fan_out;
-      if (order == FileOrder::linear && flattened) a.image = before_flatten;
+      if (order != FileOrder::convolution && flattened) a.image = before_flatten;
       offset += a.parameter.size;
       all.push_back(std::move(a));
     };
@@ -50,8 +50,8 @@ std::vector<ParameterArray> parameter_arrays(const Model& model) {
            taps * shape.channels, taps * c->filters, c->adapted);
       if (c->bias) push("bias", {c->filters}, FileOrder::same, none, 0, 1, 1, c->adapted);
     } else if (const auto* b = std::get_if<BatchNorm>(&layer)) {
-      if (b->scale) push("weight", {shape.channels}, FileOrder::same, none, 1, 1, 1, b->adapted);
-      if (b->shift) push("bias", {shape.channels}, FileOrder::same, none, 0, 1, 1, b->adapted);
+      if (b->scale) push("weight", {shape.channels}, FileOrder::flattened, none, 1, 1, 1, b->adapted);
+      if (b->shift) push("bias", {shape.channels}, FileOrder::flattened, none, 0, 1, 1, b->adapted);
     }
     // An activation keeps the order of what a Flatten unrolled.
     const bool elementwise = std::holds_alternative<Relu>(layer) || std::holds_alternative<LeakyRelu>(layer) ||
@@ -88,6 +88,11 @@ void for_each_element(const ParameterArray& a, Visit visit) {
       for (int c = 0; c < d[1]; ++c)
         for (int y = 0; y < d[2]; ++y)
           for (int x = 0; x < d[3]; ++x, ++file) visit(file, ((y * d[3] + x) * d[1] + c) * d[0] + o);
+  } else if (a.order == FileOrder::flattened && a.image.channels) {  // file [c][h][w], memory [h][w][c]
+    const Shape s = a.image;
+    for (int c = 0, file = 0; c < s.channels; ++c)
+      for (int y = 0; y < s.height; ++y)
+        for (int x = 0; x < s.width; ++x, ++file) visit(file, (y * s.width + x) * s.channels + c);
   } else {
     for (int i = 0; i < a.parameter.size; ++i) visit(i, i);
   }

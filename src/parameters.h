@@ -10,13 +10,13 @@
 namespace cumeta {
 
 /// How an array's elements lie in a file, against memory ([in][out] for linear, [kernel][kernel][in][out] for
-/// convolution).
-enum class FileOrder { same, linear, convolution };
+/// convolution, [height][width][channels] for one number per element of a flattened image).
+enum class FileOrder { same, linear, convolution, flattened };
 
 struct ParameterArray {
   Parameter parameter;
   FileOrder order = FileOrder::same;
-  Shape image{1, 1, 0};  ///< a Linear behind a Flatten: the image, whose file order is channels first; channels 0: none
+  Shape image{1, 1, 0};  ///< behind a Flatten: the image, whose file order is channels first; channels 0: none
   Initializer initializer{};
   double constant = 0;  ///< value where the initializer is zeros: 1 for scales
   int fan_in = 1, fan_out = 1;

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include <optional>
+
 #include "cumeta/error.h"
 #include "src/launches.h"
 
@@ -44,9 +46,16 @@ double flops(const Problem& p, bool second) {
   return 2 * per_task * p.sizes.tasks;
 }
 
+/// Of refilling the tapes of all steps but the last: a forward and a backward pass each, first layer c1, others c1 +
+/// 2c.
+double refill_flops(const Problem& p) {
+  const MultiplyAdds head = cost(p.layout, p.head_stage, static_cast<int>(p.layout.stages.size()), p.has_body());
+  return 2 * std::max(0, p.steps - 1) * static_cast<double>(p.batch) * (head.forward + head.backward) * p.sizes.tasks;
+}
+
 }  // namespace
 
-Cut choose_cut(const Problem& p, const PlanOptions& options, const Optimizer& optimizer) {
+Cut choose_cut(const Problem& p, const PlanOptions& options) {
   const int T = p.sizes.tasks;
   const std::int64_t limit = options.memory_limit > 0 ? options.memory_limit : options.machine.memory;
   if (options.chunk < 0) throw InvalidArgument(fmt::format("plan.chunk is {}; it must not be negative", options.chunk));
@@ -75,16 +84,26 @@ Cut choose_cut(const Problem& p, const PlanOptions& options, const Optimizer& op
     chunks.push_back(1);
   else
     for (int chunk = T; chunk >= 1; chunk = chunk == 1 ? 0 : (chunk + 1) / 2) chunks.push_back(chunk);
-  for (int chunk : chunks)
-    for (bool recompute : tapes) {
-      for (Cut cut = with(chunk, recompute); cut.lanes >= 1; --cut.lanes) {
-        const std::int64_t bytes = count_bytes(p, cut, optimizer).total;
-        if (limit == 0 || bytes <= limit) return cut;
-        least = least ? std::min(least, bytes) : bytes;
-        if (options.device == Device::cpu && cut.lanes > 1) continue;
-        break;
-      }
+  const auto largest_that_fits = [&](Cut cut) -> std::optional<Cut> {
+    for (;; --cut.lanes) {
+      const std::int64_t bytes = count_bytes(p, cut, options.optimizer).total;
+      if (limit == 0 || bytes <= limit) return cut;
+      least = least ? std::min(least, bytes) : bytes;
+      if (options.device != Device::cpu || cut.lanes == 1) return std::nullopt;
     }
+  };
+  // Of what fits, the quickest by the cost law: fewer workers take more rounds, refilled tapes more work.
+  const auto time_of = [&](const Cut& cut) {
+    const double work = flops(p, p.second_order()) + (cut.recompute ? refill_flops(p) : 0);
+    return work * ((cut.chunks(T) + cut.lanes - 1) / cut.lanes);
+  };
+  for (int chunk : chunks) {
+    std::optional<Cut> best;
+    for (bool recompute : tapes)
+      if (const auto cut = largest_that_fits(with(chunk, recompute)); cut && (!best || time_of(*cut) < time_of(*best)))
+        best = cut;
+    if (best) return *best;
+  }
   throw OutOfMemory(fmt::format(
       "plan: a meta-update of {} tasks with {} + {} examples needs at least {} bytes, the limit is {}; raise "
       "memory_limit, lower "
@@ -93,10 +112,10 @@ Cut choose_cut(const Problem& p, const PlanOptions& options, const Optimizer& op
       options.activations == Activations::store && can_recompute ? ", or set plan.activations = \"recompute\"" : ""));
 }
 
-Plan describe(const Problem& p, const Cut& cut, const PlanOptions& options, const Optimizer& optimizer) {
+Plan describe(const Problem& p, const Cut& cut, const PlanOptions& options) {
   Plan plan;
   plan.device = options.device;
-  Bytes bytes = count_bytes(p, cut, optimizer);
+  Bytes bytes = count_bytes(p, cut, options.optimizer);
   plan.bytes = bytes.total, plan.arrays = std::move(bytes.arrays);
   plan.lanes = cut.lanes, plan.chunk = cut.chunk, plan.chunks = cut.chunks(p.sizes.tasks),
   plan.recompute = cut.recompute;
@@ -104,15 +123,14 @@ Plan describe(const Problem& p, const Cut& cut, const PlanOptions& options, cons
   plan.idle_cores = (cores - plan.chunks % cores) % cores;
   plan.order = p.order;
   plan.flops = flops(p, p.second_order()), plan.first_order_flops = flops(p, false);
-  if (options.device == Device::cuda) plan.launches = count_launches(p, cut, optimizer);
+  if (options.device == Device::cuda) plan.launches = count_launches(p, cut, options.optimizer);
   return plan;
 }
 
 Plan plan(const Model& model, const Algorithm& algorithm, const TaskSizes& sizes, const PlanOptions& options) {
   const Statistics statistics = statistics_of(model) == Statistics::support ? Statistics::support : Statistics::batch;
   const Problem p = make_problem(model, algorithm, sizes, options.device, Goal::update, statistics);
-  const Optimizer optimizer = Adam{};
-  return describe(p, choose_cut(p, options, optimizer), options, optimizer);
+  return describe(p, choose_cut(p, options), options);
 }
 
 std::string Plan::text() const {

@@ -8,7 +8,7 @@
 namespace cumeta {
 
 /// Throws OutOfMemory when nothing fits the limit.
-Cut choose_cut(const Problem& problem, const PlanOptions& options, const Optimizer& optimizer);
-Plan describe(const Problem& problem, const Cut& cut, const PlanOptions& options, const Optimizer& optimizer);
+Cut choose_cut(const Problem& problem, const PlanOptions& options);
+Plan describe(const Problem& problem, const Cut& cut, const PlanOptions& options);
 
 }  // namespace cumeta

@@ -35,6 +35,13 @@ void check_numbers(const Algorithm& algorithm, const TaskSizes& sizes) {
         if (a.steps < 0 || a.steps > 100'000)
           refuse(fmt::format("algorithm.steps is {}; it must lie in 0 to 100000", a.steps));
         if (!std::isfinite(a.rate)) refuse(fmt::format("algorithm.rate is {}; it must be finite", a.rate));
+        if constexpr (std::is_same_v<std::decay_t<decltype(a)>, Reptile>) {
+          if (a.batch < 0) refuse(fmt::format("algorithm.batch is {}; it must not be negative", a.batch));
+          if (!(a.beta2 >= 0 && a.beta2 < 1))
+            refuse(fmt::format("algorithm.beta2 is {}; it must lie in [0, 1)", a.beta2));
+          if (!(a.eps > 0) || !std::isfinite(a.eps))
+            refuse(fmt::format("algorithm.eps is {}; it must be positive", a.eps));
+        }
       },
       algorithm);
   if (sizes.tasks < 1) refuse(fmt::format("tasks is {}; a meta-update needs at least 1", sizes.tasks));
@@ -59,10 +66,14 @@ RowLayout Problem::row() const {
 Statistics statistics_of(const Model& model) {
   bool found = false;
   Statistics mode = Statistics::batch;
+  double momentum = 0;
   for (const Layer& layer : model.layers)
     if (const auto* norm = std::get_if<BatchNorm>(&layer)) {
       if (found && norm->statistics != mode) refuse("model: all batch_norm layers must take the same statistics");
-      mode = norm->statistics, found = true;
+      if (found && mode == Statistics::running && norm->momentum != momentum)
+        refuse(fmt::format("model: batch_norm layers have momentum {} and {}; all must have the same", momentum,
+                           norm->momentum));
+      mode = norm->statistics, momentum = norm->momentum, found = true;
     }
   return mode;
 }
@@ -113,16 +124,31 @@ Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskS
   }
   const auto arrays = parameters(model);
   p.layout = lay_out(model, device, first_adapted_layer(arrays, head_layer));
+  if (p.steps > 100'000) refuse(fmt::format("steps is {}; it must lie in 0 to 100000", p.steps));
+  if (p.learned_rates && std::int64_t{p.rate_rows + 1} * p.layout.parameters > 1'000'000'000)
+    refuse(fmt::format("algorithm: {} rates for each of {} parameters are more than {} numbers in all", p.rate_rows,
+                       p.layout.parameters, 1'000'000'000));
   if (query_statistics == Statistics::running && p.layout.statistics == 0)
     refuse("statistics running: the model's batch_norm layers keep none; train with statistics = \"running\"");
 
   for (const Parameter& a : arrays) {
     if (!a.adapted || a.layer < head_layer) continue;
+    p.adapted_arrays.push_back({a.offset, a.offset + a.size});
     if (!p.adapted.empty() && p.adapted.back().end == a.offset)
       p.adapted.back().end += a.size;
     else
       p.adapted.push_back({a.offset, a.offset + a.size});
     if (p.learned_rates && per_layer) p.tied.push_back({a.offset, a.offset + a.size});
+  }
+  if (const auto* maml = std::get_if<Maml>(&algorithm); maml && !maml->rates.empty()) {
+    const std::size_t wanted =
+        static_cast<std::size_t>(p.rate_rows) * (maml->rate_per_layer ? p.adapted_arrays.size() : 1);
+    if (maml->rates.size() != wanted)
+      refuse(fmt::format("algorithm.rates has {} numbers; {} step{} and {} adapted array{} need {}", maml->rates.size(),
+                         p.rate_rows, p.rate_rows == 1 ? "" : "s", maml->rate_per_layer ? p.adapted_arrays.size() : 1,
+                         maml->rate_per_layer ? "s" : "", wanted));
+    for (const double rate : maml->rates)
+      if (!std::isfinite(rate)) refuse(fmt::format("algorithm.rates holds {}; every rate must be finite", rate));
   }
   if (p.adapted.empty() && p.steps > 0) refuse("model: no parameter is adapted, yet algorithm.steps is positive");
   if (std::holds_alternative<Maml>(algorithm) && p.learned_rates && !per_layer) {
@@ -169,14 +195,28 @@ Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskS
   return p;
 }
 
+std::vector<std::string> adapted_names(const Model& model, const Problem& p) {
+  std::vector<std::string> names;
+  for (const Parameter& a : parameters(model))
+    for (const TiedGroup& range : p.adapted)
+      if (p.steps > 0 && a.offset >= range.begin && a.offset < range.end) names.push_back(a.name);
+  return names;
+}
+
 std::vector<double> initial_rates(const Problem& p) {
   const double rate = std::visit([](const auto& a) { return a.rate; }, p.algorithm);
-  const auto P = static_cast<std::size_t>(p.layout.parameters);
-  std::vector<double> rates(static_cast<std::size_t>(p.rate_rows) * P, 0.0);
-  for (int k = 0; k < p.rate_rows; ++k)
-    for (const TiedGroup& range : p.adapted)
-      for (int i = range.begin; i < range.end; ++i)
-        rates[static_cast<std::size_t>(k) * P + static_cast<std::size_t>(i)] = rate;
+  const auto P = static_cast<std::size_t>(p.layout.parameters), rows = static_cast<std::size_t>(p.rate_rows);
+  std::vector<double> rates(rows * P, 0.0);
+  const auto fill = [&](std::size_t row, int begin, int end, double value) {
+    std::fill(rates.begin() + static_cast<std::ptrdiff_t>(row * P) + begin,
+              rates.begin() + static_cast<std::ptrdiff_t>(row * P) + end, value);
+  };
+  const auto* maml = std::get_if<Maml>(&p.algorithm);
+  const std::size_t arrays = maml && maml->rate_per_layer ? p.adapted_arrays.size() : 1;
+  for (std::size_t row = 0; row < rows; ++row)
+    for (std::size_t i = 0; i < p.adapted_arrays.size(); ++i)
+      fill(row, p.adapted_arrays[i].begin, p.adapted_arrays[i].end,
+           maml && !maml->rates.empty() ? maml->rates[row * arrays + std::min(i, arrays - 1)] : rate);
   return rates;
 }
 

@@ -40,6 +40,8 @@ struct Problem {
 
   /// Ranges of the flat vector that the inner loop changes.
   std::vector<TiedGroup> adapted;
+  /// The parameter arrays in them, one by one.
+  std::vector<TiedGroup> adapted_arrays;
   /// What shares one learned rate, as ranges of a rate row.
   std::vector<TiedGroup> tied;
 
@@ -64,6 +66,8 @@ Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskS
 
 /// [rate_rows][P]: zero where nothing adapts.
 std::vector<double> initial_rates(const Problem& problem);
+/// Names of the parameters that the inner loop changes.
+std::vector<std::string> adapted_names(const Model& model, const Problem& problem);
 /// How batch norms of the model take their statistics; batch when there is none.
 Statistics statistics_of(const Model& model);
 

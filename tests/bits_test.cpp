@@ -49,6 +49,27 @@ TEST(Bits, AreTheSameForThreadsChunksAndTapes) {
     }
 }
 
+TEST(Bits, OfThePublishedNetwork) {
+  Model model{image(28, 28, 1), {}, SoftmaxCrossEntropy{}};
+  for (int i = 0; i < 4; ++i) {
+    model.layers.push_back(Conv2d{.filters = 64, .kernel = 3, .stride = 2, .padding = 1});
+    model.layers.push_back(BatchNorm{});
+    model.layers.push_back(Relu{});
+  }
+  model.layers.push_back(GlobalAveragePool{});
+  model.layers.push_back(Linear{.outputs = 5});
+  for (int tasks : {1, 5, 25}) {
+    const Tasks batch = random_tasks(model, tasks, 5, 5, 15);
+    const Maml maml{.steps = 2, .rate = 0.4};
+    const Result first = run(model, maml, batch, ways[0]);
+    for (const Way& way : {ways[2], ways[3], ways[6]}) {
+      const Result result = run(model, maml, batch, way);
+      EXPECT_TRUE(same_bits("gradient", first.gradient, result.gradient));
+      EXPECT_TRUE(same_bits("parameters", first.parameters, result.parameters));
+    }
+  }
+}
+
 TEST(Bits, OfATaskAloneAreThoseInABatch) {
   const Model model = conv_model();
   const Tasks batch = random_tasks(model, 5, 6, 6, 13);

@@ -161,6 +161,24 @@ TEST_P(OuterStepDevices, NonFiniteNumbersStopOrAreSkippedAsInTheReference) {
       }
 }
 
+TEST_P(OuterStepDevices, FiniteRowsWhoseSumOverflowsStop) {
+  CUMETA_OPEN_OR_SKIP(backend, GetParam());
+  const RowLayout l{.gradient = 3, .steps = 1};
+  for (const bool tied : {false, true}) {
+    Scenario s{"overflow", step_of(OuterStep::Rule::sgd, l), 2, 1, 1.0};
+    s.step.halt_on_nonfinite = true;
+    if (tied) s.step.tied = {{1, 3}};
+    const State out = run(backend, s, [&](int, std::vector<double>& rows) {
+      rows = tied ? std::vector<double>{1, 3e38, 3e38, 0, 0, 0, 1, 3e38, 3e38, 0, 0, 0}
+                  : std::vector<double>{3e38, 1, 1, 0, 0, 0, 3e38, 1, 1, 0, 0, 0};
+    });
+    const ReportLayout report{1};
+    EXPECT_EQ(out.reports[static_cast<std::size_t>(report.bad_task_at())], 0);
+    EXPECT_EQ(out.reports[static_cast<std::size_t>(report.bad_step_at())], 2);
+    EXPECT_TRUE(near("meta", draw(3, 41, -1, 1), out.meta, 1, 1e-7));
+  }
+}
+
 // The reference by hand.
 TEST(OuterStepReference, MeanMomentumStatisticsAndReport) {
   Scenario s{"by hand", step_of(OuterStep::Rule::sgd, {.gradient = 2, .statistics = 1, .second = 1, .steps = 1}),

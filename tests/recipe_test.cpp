@@ -12,6 +12,7 @@
 #include "app/statistics.h"
 #include "cumeta/error.h"
 #include "tests/support/pictures.h"
+#include "tests/support/says.h"
 
 namespace cumeta::app {
 namespace {
@@ -25,24 +26,6 @@ Recipe parse(const std::string& text, const std::vector<std::string>& sets = {})
 }
 const std::string sinusoid = "[data]\nkind = \"sinusoid\"\n";
 const std::string omniglot = "[data]\nkind = \"omniglot\"\nroot = \"somewhere\"\n";
-
-/// The message of the InvalidArgument that f throws.
-template <class F>
-std::string message_of(F f) {
-  try {
-    f();
-  } catch (const InvalidArgument& error) {
-    EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos);
-    return error.what();
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return {};
-}
-#define EXPECT_SAYS(expression, words)                                     \
-  do {                                                                     \
-    const std::string said = message_of([&] { (void)(expression); });      \
-    EXPECT_NE(said.find(words), std::string::npos) << "it said: " << said; \
-  } while (false)
 
 TEST(Recipes, EveryPublishedOneParses) {
   int count = 0;

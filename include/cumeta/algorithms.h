@@ -20,13 +20,17 @@ struct Maml {
   int steps = 1;
   double rate = 0.01;
   Order order = Order::second;
-  bool rate_per_layer = false;  ///< one rate per parameter array instead of one for all
-  bool rate_per_step = false;   ///< one rate per step (Antoniou et al. 2019, with per_layer and learned: LSLR)
-  bool rate_learned = false;    ///< the rates are meta-parameters
+  /// One rate per parameter array (a layer's weight and its bias apart, as in Antoniou et al. 2019), instead of one.
+  bool rate_per_layer = false;
+  bool rate_per_step = false;  ///< one rate per step; with per_layer and learned: LSLR
+  bool rate_learned = false;   ///< the rates are meta-parameters
+  /// The rates themselves, initial ones where they are learned: [steps, or 1][adapted arrays of the model, or 1], by
+  /// rate_per_step and rate_per_layer. Empty: `rate` for all.
+  std::vector<double> rates{};
 };
 
 /// First-order MAML: a preset of Maml.
-constexpr Maml fomaml(int steps, double rate) { return Maml{.steps = steps, .rate = rate, .order = Order::first}; }
+inline Maml fomaml(int steps, double rate) { return Maml{.steps = steps, .rate = rate, .order = Order::first}; }
 
 /// Raghu et al. 2020: only layers from `first_adapted_layer` on adapt; exact, and the body's features are computed
 /// once. first_adapted_layer = -1: the last layer that has parameters.

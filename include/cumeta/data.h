@@ -115,6 +115,7 @@ class CUMETA_API Episodes {
   const Source& source() const;
   Subset subset() const;
   std::uint64_t seed() const;
+  std::uint64_t identity() const;    ///< differs between any two that were opened in this process; never 0
   ImageView images() const;          ///< empty unless the source is images
   const Sinusoid* sinusoid() const;  ///< null unless the source is the sinusoid family
 

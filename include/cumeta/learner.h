@@ -30,6 +30,7 @@ struct Options {
   Schedule schedule{};
   Clip clip{};
   std::uint64_t seed = 1;
+  int tasks = 32;                 ///< of a meta-update that train draws
   int threads = 0;                ///< CPU: 0 = as many as the process may use
   bool pin = false;               ///< CPU: pin workers inside the caller's affinity mask
   std::int64_t memory_limit = 0;  ///< bytes of the arena; 0: the machine's memory
@@ -48,14 +49,16 @@ struct Update {
   std::vector<double> support_loss;  ///< before each inner step
   Order order = Order::second;
   int steps = 0;
-  std::int64_t skipped = 0;  ///< non-finite updates skipped so far
-  std::int64_t bytes = 0;    ///< of the arena
+  std::span<const std::string> adapted_set;  ///< names of what the inner loop changes; valid while the learner lives
+  std::int64_t skipped = 0;                  ///< non-finite updates skipped so far
+  std::int64_t bytes = 0;                    ///< of the arena
 };
 
 /// A meta-gradient for callers with their own optimizer. Parameters in the flat order of parameters(model).
 struct MetaGradient {
   Order order = Order::second;
-  int tasks = 0;
+  int tasks = 0, steps = 0;
+  std::vector<std::string> adapted_set;   ///< names of what the inner loop changes
   std::vector<double> gradient;           ///< mean over tasks, [P]
   std::vector<double> gradient_per_task;  ///< [tasks][P]
   std::vector<double> adapted;            ///< w[steps], [tasks][P]
@@ -69,6 +72,7 @@ struct MetaGradient {
 struct Evaluation {
   Order order = Order::second;  ///< of the algorithm that was evaluated (adaptation itself has none)
   int tasks = 0, steps = 0;
+  std::vector<std::string> adapted_set;  ///< names of what the inner loop changes
   Statistics statistics = Statistics::batch;
   std::vector<double> loss;      ///< [tasks][steps + 1]
   std::vector<double> accuracy;  ///< [tasks][steps + 1]; zeros for regression
@@ -86,8 +90,11 @@ class CUMETA_API AdaptedTask {
   std::vector<float> predict(std::span<const float> x);
   std::vector<float> predict(std::span<const float> x, Statistics statistics);
   const std::vector<double>& parameters() const;  ///< [P]
-  double support_loss() const;                    ///< before the last inner step
-  std::int64_t bytes() const;                     ///< of its arena
+  double support_loss() const;                    ///< before the last inner step; NaN when none was taken
+  Order order() const;                            ///< of the algorithm that trained it (adaptation itself has none)
+  int steps() const;
+  const std::vector<std::string>& adapted_set() const;
+  std::int64_t bytes() const;  ///< of its arenas: of the adaptation, and of the predictions made so far
   struct Impl;
 
  private:
@@ -96,6 +103,9 @@ class CUMETA_API AdaptedTask {
   std::unique_ptr<Impl> impl_;
 };
 
+/// One thread at a time may use a learner; several learners, and predictions of several adapted tasks of one learner
+/// one after the other, are independent. Every call throws InvalidArgument for what does not fit, OutOfMemory before
+/// anything runs, NonFinite where a loss or gradient is no number, DeviceFault where a kernel failed.
 class CUMETA_API Learner {
  public:
   /// Opens the device and draws initial parameters from options.seed. Throws InvalidArgument, DeviceUnavailable.
@@ -110,10 +120,13 @@ class CUMETA_API Learner {
   /// report(last update) every `every` updates and at the end; report may return false to stop early.
   void train(const Episodes& episodes, int tasks, std::int64_t updates,
              const std::function<bool(const Update&)>& report, std::int64_t every = 100);
+  /// The same with options().tasks tasks.
+  void train(const Episodes& episodes, std::int64_t updates, const std::function<bool(const Update&)>& report,
+             std::int64_t every = 100);
   /// The meta-gradient at the present parameters; changes nothing.
   MetaGradient meta_gradient(const TaskBatch& tasks);
   /// Adapts to every task and measures the query set after each of 0..steps inner steps; changes nothing.
-  /// steps beyond the trained ones use the last step's rate. Rows of a chunk bound memory, any number of tasks will do.
+  /// Steps beyond the trained ones use the last step's rate. The tasks themselves lie in memory all at once.
   Evaluation evaluate(const TaskBatch& tasks, int steps, Statistics statistics);
   /// Adapts to one support set of any size; steps = -1: as trained.
   AdaptedTask adapt(const Examples& support, int steps = -1);
@@ -122,18 +135,20 @@ class CUMETA_API Learner {
   const Algorithm& algorithm() const;
   const Options& options() const;
   std::string device_name() const;
-  std::int64_t updates() const;  ///< meta-updates done so far
+  const std::vector<std::string>& adapted_set() const;  ///< names of the parameters that the inner loop changes
+  std::int64_t updates() const;                         ///< meta-updates done so far
   std::int64_t skipped() const;
   Plan plan_for(const TaskSizes& sizes) const;
 
   /// Flat, in the order of parameters(model); batch norm's running statistics are apart.
   std::vector<double> parameters() const;
   void set_parameters(std::span<const double> parameters);
-  /// Learned rates, [1 or steps][P]; empty when the rates are fixed.
+  /// Inner rates, [1 or steps][P], learned or given by set_rates; empty when they are the algorithm's own.
   std::vector<double> rates() const;
+  /// One for each parameter (and step); those that share a learned rate must be equal. Checkpoints keep them.
   void set_rates(std::span<const double> rates);
 
-  /// Writes parameters, optimizer state, rates, counters and `metadata` to a safetensors file, atomically.
+  /// Writes parameters, optimizer state, rates, counters and the text `recipe` to a safetensors file, atomically.
   /// Parameters carry PyTorch's names, shapes and orders. Equal state = equal file.
   void save(const std::string& path, const std::string& recipe = {}) const;
   /// Everything that save wrote: continues as if never stopped. Throws FileError for any file that does not fit, one of

@@ -9,6 +9,7 @@
 #include "cumeta/device.h"
 #include "cumeta/export.h"
 #include "cumeta/model.h"
+#include "cumeta/optimizer.h"
 
 namespace cumeta {
 
@@ -29,6 +30,7 @@ struct PlanOptions {
   std::int64_t memory_limit = 0;  ///< bytes; 0: the machine's memory
   int chunk = 0;                  ///< tasks of a chunk; 0: chosen (1 per core on the CPU, all that fit on CUDA)
   Activations activations = Activations::automatic;
+  Optimizer optimizer = Adam{};  ///< its moments are part of the arena
 };
 
 struct PlannedArray {

@@ -27,6 +27,7 @@ class SoftmaxCrossEntropyCpu final : public LossPasses {
         const auto label = static_cast<std::int64_t>(t.row<float>(task)[row]);
         const auto largest = std::max_element(z, z + outputs_) - z;
         right += largest == label ? 1 : 0;
+        right -= largest == label && std::isnan(z[label]) ? 1 : 0;  // scores that are no numbers hit nothing
         double others = 0;  // beside the label: 1 - p is what they are, without cancellation
         for (std::int64_t i = 0; i < outputs_; ++i) others += i == label ? 0.0f : std::exp(z[i] - z[largest]);
         const double total = others + std::exp(z[label] - z[largest]);

@@ -37,7 +37,8 @@ struct SoftmaxFormula {
     const S max = x[largest(x)], sum = partition(x, max);
     for (std::size_t i = 0; i < x.size(); ++i) dx[i] = exp(x[i] - max) / sum - S(i == label(t) ? 1 : 0);
   }
-  double hit(In<double> x, In<double> t) const { return largest(x) == label(t) ? 1 : 0; }
+  /// Scores that are no numbers hit nothing.
+  double hit(In<double> x, In<double> t) const { return largest(x) == label(t) && !std::isnan(x[label(t)]) ? 1 : 0; }
 };
 
 }  // namespace

@@ -2,6 +2,8 @@
 // Episodes: the door to every source; checks once, then draws.
 #include <fmt/format.h>
 
+#include <atomic>
+
 #include "cumeta/data.h"
 #include "cumeta/error.h"
 #include "src/data/checks.h"
@@ -44,12 +46,20 @@ struct Episodes::Impl {
   std::uint64_t seed;
   Opened opened;
   SourceSizes sizes;
+  std::uint64_t identity;
 };
+
+namespace {
+std::uint64_t next_identity() {
+  static std::atomic<std::uint64_t> opened{0};
+  return ++opened;
+}
+}  // namespace
 
 Episodes::Episodes(const Source& source, Subset subset, std::uint64_t seed) {
   Opened opened = std::visit(Open{subset}, source);
   const SourceSizes sizes = std::visit([](const auto& tasks) { return tasks.sizes(); }, opened);
-  impl_ = std::make_unique<const Impl>(Impl{source, subset, seed, std::move(opened), sizes});
+  impl_ = std::make_unique<const Impl>(Impl{source, subset, seed, std::move(opened), sizes, next_identity()});
 }
 Episodes::~Episodes() = default;
 Episodes::Episodes(Episodes&&) noexcept = default;
@@ -65,6 +75,7 @@ std::size_t Episodes::tasks() const { return impl_->sizes.tasks; }
 const Source& Episodes::source() const { return impl_->source; }
 Subset Episodes::subset() const { return impl_->subset; }
 std::uint64_t Episodes::seed() const { return impl_->seed; }
+std::uint64_t Episodes::identity() const { return impl_->identity; }
 const Sinusoid* Episodes::sinusoid() const { return std::get_if<Sinusoid>(&impl_->source); }
 ImageView Episodes::images() const {
   const auto* images = std::get_if<ImageTasks>(&impl_->opened);
