@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # CUDA sources compiled by the C++ compiler for the emulator of tests/emulator, in a build that may also give them to nvcc.
 include_guard(GLOBAL)
+set(CUMETA_EMULATED_OPTIONS "" CACHE STRING "More compiler options of emulated kernels, as -Og where they change often")
+mark_as_advanced(CUMETA_EMULATED_OPTIONS)
 set(CUMETA_EMULATOR_DIR ${PROJECT_SOURCE_DIR}/tests/emulator)
 
 # cumeta_emulator: launches, barriers and the runtime API, linked into whatever holds emulated kernels.
@@ -41,7 +43,8 @@ function(cumeta_add_emulated_objects target)
     ${PROJECT_BINARY_DIR}/generated/include)
   target_compile_definitions(${target} PRIVATE CUMETA_CUDA_EMULATED=1)
   # -fno-strict-aliasing: device code reinterprets memory (float4 loads of float arrays), which nvcc allows.
-  target_compile_options(${target} PRIVATE -include ${CUMETA_EMULATOR_DIR}/cuda_emulator.h -fno-strict-aliasing)
+  target_compile_options(${target} PRIVATE -include ${CUMETA_EMULATOR_DIR}/cuda_emulator.h -fno-strict-aliasing
+    ${CUMETA_EMULATED_OPTIONS})
   cumeta_warnings(${target})
   target_link_libraries(${target} PUBLIC cumeta_emulator)
 endfunction()

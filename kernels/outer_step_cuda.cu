@@ -158,7 +158,6 @@ __device__ void tie(const Arguments& a, const Tied& tied, double* partial, doubl
     const double limited = clamp_value(total, a.clip_value);
     squares += double(total) * total, clipped += limited * limited;
   }
-  __syncthreads();
 }
 
 /// One thread: the report, the halt flag, and what the update shall do.
@@ -207,8 +206,8 @@ __global__ void __launch_bounds__(kThreads, 2) reduce_rows(Arguments a, Tied tie
   squares = block_sum(squares, partial);
   clipped = block_sum(clipped, partial);
   if (threadIdx.x == 0) w.squares[blockIdx.x] = squares, w.clipped[blockIdx.x] = clipped;
+  // Behind block_sum's barriers thread 0's fence covers what the whole block wrote.
   __threadfence();
-  __syncthreads();
   if (threadIdx.x == 0) is_last[0] = atomicAdd(&w.finished, 1u) == gridDim.x - 1;
   __syncthreads();
   if (!is_last[0]) return;

@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "tests/support/compare.h"
+#include "tests/support/guarded_array.h"
 #include "tests/support/layer_passes.h"
 #include "tests/support/loss_passes.h"
 
@@ -34,17 +35,22 @@ TEST_P(Layers, EveryPassIsNearTheReference) {
   CUMETA_OPEN_OR_SKIP(backend, device());
   for_each_case(layer_cases(), [&](const LayerCase& c) {
     const Expected e = run_reference(c, 21, true);
-    for (const Pass pass : kLayerPasses) {
-      const HostArrays out = run_pass(device(), backend, c, pass, e.inputs);
-      for (const Role role : outputs_of(c, pass))
-        EXPECT_TRUE(near(std::string(name(pass)) + " " + kRoleNames[role], e.expected[role], out[role],
-                         static_cast<std::size_t>(c.tasks), tolerance(pass, backend.number()), 1e-3));
+    for (const Rows rows : {Rows::anywhere, Rows::aligned}) {
+      const RowsLie here(rows);
+      for (const Pass pass : kLayerPasses) {
+        const HostArrays out = run_pass(device(), backend, c, pass, e.inputs);
+        for (const Role role : outputs_of(c, pass))
+          EXPECT_TRUE(near(std::string(name(pass)) + " " + kRoleNames[role], e.expected[role], out[role],
+                           static_cast<std::size_t>(c.tasks), tolerance(pass, backend.number()), 1e-3))
+              << (rows == Rows::aligned ? "rows are aligned" : "rows begin anywhere");
+      }
     }
   });
 }
 
 TEST_P(Layers, TwiceIsTheSameBitsAndSoIsATaskAlone) {
   CUMETA_OPEN_OR_SKIP(backend, device());
+  const RowsLie here(Rows::aligned);
   for_each_case(layer_cases(), [&](const LayerCase& c) {
     const Expected e = run_reference(c, 22, true);
     LayerCase single = c;
@@ -71,6 +77,7 @@ INSTANTIATE_TEST_SUITE_P(, Layers,
 class ExactLayers : public Layers {};
 TEST_P(ExactLayers, SmallIntegersAreEqual) {
   CUMETA_OPEN_OR_SKIP(backend, device());
+  const RowsLie here(Rows::aligned);
   for_each_case(exact_cases(), [&](const LayerCase& c) {
     const Expected e = run_reference(c, 23, true);
     for (const Pass pass : kLayerPasses) {

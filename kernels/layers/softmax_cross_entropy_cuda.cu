@@ -44,66 +44,63 @@ __device__ int first_index_of(const float* x, int outputs, float maximum, int la
 
 __global__ void __launch_bounds__(kThreads, 2)
     cross_entropy(Rows rows, const float* x, std::int64_t x_task, const float* t, std::int64_t t_task, float* loss,
-                  std::int64_t loss_task, float* hits, std::int64_t hits_task, float* dx, std::int64_t dx_task,
-                  int tasks) {
+                  std::int64_t loss_task, float* hits, std::int64_t hits_task, float* dx, std::int64_t dx_task) {
   CUMETA_SHARED(float, warp_loss, kWarps);
   CUMETA_SHARED(int, warp_hits, kWarps);
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  for (std::int64_t task = blockIdx.x; task < tasks; task += gridDim.x) {
-    float losses = 0.0f;
-    int right = 0;
-    for (int row = warp; row < rows.examples; row += kWarps) {
-      float* gradient = dx ? dx + task * dx_task + std::int64_t{row} * rows.outputs : nullptr;
-      if (row < rows.first_row) {
-        for (int i = lane; gradient && i < rows.outputs; i += kWarp) gradient[i] = 0.0f;
-        continue;
-      }
-      const float* scores = x + task * x_task + std::int64_t{row} * rows.outputs;
-      const int label = static_cast<int>(t[task * t_task + row]);
-      const Normaliser n = normaliser(scores, rows.outputs, lane);
-      losses += logf(n.sum) - (scores[label] - n.maximum);
-      if (hits) right += first_index_of(scores, rows.outputs, n.maximum, lane) == label;
-      for (int i = lane; gradient && i < rows.outputs; i += kWarp)
-        gradient[i] = rows.scale * (expf(scores[i] - n.maximum) / n.sum - (i == label ? 1.0f : 0.0f));
+  const std::int64_t task = blockIdx.x;
+  float losses = 0.0f;
+  int right = 0;
+  for (int row = warp; row < rows.examples; row += kWarps) {
+    float* gradient = dx ? dx + task * dx_task + std::int64_t{row} * rows.outputs : nullptr;
+    if (row < rows.first_row) {
+      for (int i = lane; gradient && i < rows.outputs; i += kWarp) gradient[i] = 0.0f;
+      continue;
     }
-    if (lane == 0) warp_loss[warp] = losses, warp_hits[warp] = right;
-    __syncthreads();
-    if (threadIdx.x == 0) {
-      float sum = 0.0f;
-      int count = 0;
-      for (int w = 0; w < kWarps; ++w) sum += warp_loss[w], count += warp_hits[w];
-      loss[task * loss_task] = sum / static_cast<float>(rows.examples - rows.first_row);
-      if (hits) hits[task * hits_task] = static_cast<float>(count);
-    }
-    __syncthreads();
+    const float* scores = x + task * x_task + std::int64_t{row} * rows.outputs;
+    const int label = static_cast<int>(t[task * t_task + row]);
+    const Normaliser n = normaliser(scores, rows.outputs, lane);
+    losses += logf(n.sum) - (scores[label] - n.maximum);
+    if (hits) right += first_index_of(scores, rows.outputs, n.maximum, lane) == label;
+    for (int i = lane; gradient && i < rows.outputs; i += kWarp)
+      gradient[i] = rows.scale * (expf(scores[i] - n.maximum) / n.sum - (i == label ? 1.0f : 0.0f));
+  }
+  if (lane == 0) warp_loss[warp] = losses, warp_hits[warp] = right;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    float sum = 0.0f;
+    int count = 0;
+    for (int w = 0; w < kWarps; ++w) sum += warp_loss[w], count += warp_hits[w];
+    loss[task * loss_task] = sum / static_cast<float>(rows.examples - rows.first_row);
+    if (hits) hits[task * hits_task] = static_cast<float>(count);
   }
 }
 
 __global__ void __launch_bounds__(kThreads, 2)
     cross_entropy_tangent(Rows rows, const float* x, std::int64_t x_task, const float* Rx, std::int64_t Rx_task,
-                          float* Rdx, std::int64_t Rdx_task, int tasks) {
+                          float* Rdx, std::int64_t Rdx_task) {
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  for (std::int64_t task = blockIdx.x; task < tasks; task += gridDim.x)
-    for (int row = warp; row < rows.examples; row += kWarps) {
-      const std::int64_t at = std::int64_t{row} * rows.outputs;
-      float* tangent = Rdx + task * Rdx_task + at;
-      if (row < rows.first_row) {
-        for (int i = lane; i < rows.outputs; i += kWarp) tangent[i] = 0.0f;
-        continue;
-      }
-      const float* scores = x + task * x_task + at;
-      const float* direction = Rx + task * Rx_task + at;
-      const Normaliser n = normaliser(scores, rows.outputs, lane);
-      // Rx is taken from its value at the largest score: where p is nearly 1, Rx - <p, Rx> would cancel otherwise.
-      const int largest = first_index_of(scores, rows.outputs, n.maximum, lane);
-      const float origin = largest < rows.outputs ? direction[largest] : 0.0f;
-      float mean = 0.0f;
-      for (int i = lane; i < rows.outputs; i += kWarp)
-        mean = fmaf(expf(scores[i] - n.maximum) / n.sum, direction[i] - origin, mean);
-      mean = warp_sum(mean);
-      for (int i = lane; i < rows.outputs; i += kWarp)
-        tangent[i] = rows.scale * (expf(scores[i] - n.maximum) / n.sum) * ((direction[i] - origin) - mean);
+  const std::int64_t task = blockIdx.x;
+  for (int row = warp; row < rows.examples; row += kWarps) {
+    const std::int64_t at = std::int64_t{row} * rows.outputs;
+    float* tangent = Rdx + task * Rdx_task + at;
+    if (row < rows.first_row) {
+      for (int i = lane; i < rows.outputs; i += kWarp) tangent[i] = 0.0f;
+      continue;
     }
+    const float* scores = x + task * x_task + at;
+    const float* direction = Rx + task * Rx_task + at;
+    const Normaliser n = normaliser(scores, rows.outputs, lane);
+    // Rx is taken from its value at the largest score: where p is nearly 1, Rx - <p, Rx> would cancel otherwise.
+    const int largest = first_index_of(scores, rows.outputs, n.maximum, lane);
+    const float origin = largest < rows.outputs ? direction[largest] : 0.0f;
+    float mean = 0.0f;
+    for (int i = lane; i < rows.outputs; i += kWarp)
+      mean = fmaf(expf(scores[i] - n.maximum) / n.sum, direction[i] - origin, mean);
+    mean = warp_sum(mean);
+    for (int i = lane; i < rows.outputs; i += kWarp)
+      tangent[i] = rows.scale * (expf(scores[i] - n.maximum) / n.sum) * ((direction[i] - origin) - mean);
+  }
 }
 
 class CrossEntropyPasses final : public LossPasses {
@@ -115,12 +112,11 @@ class CrossEntropyPasses final : public LossPasses {
   void forward_backward(Array x, Array t, Array loss, Array hits, Array dx) const override {
     launch(lane_, "softmax cross-entropy", cross_entropy, static_cast<unsigned>(x.tasks), kThreads, 0, rows_,
            x.row<const float>(0), x.stride, t.row<const float>(0), t.stride, loss.row<float>(0), loss.stride,
-           hits.row<float>(0), hits.stride, dx.row<float>(0), dx.stride, x.tasks);
+           hits.row<float>(0), hits.stride, dx.row<float>(0), dx.stride);
   }
   void tangent_backward(Array x, Array, Array Rx, Array Rdx) const override {
     launch(lane_, "softmax cross-entropy tangent", cross_entropy_tangent, static_cast<unsigned>(x.tasks), kThreads, 0,
-           rows_, x.row<const float>(0), x.stride, Rx.row<const float>(0), Rx.stride, Rdx.row<float>(0), Rdx.stride,
-           x.tasks);
+           rows_, x.row<const float>(0), x.stride, Rx.row<const float>(0), Rx.stride, Rdx.row<float>(0), Rdx.stride);
   }
 
  private:

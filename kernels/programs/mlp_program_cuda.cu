@@ -123,8 +123,9 @@ __global__ void __launch_bounds__(kMlpThreads, 1)
     for_each_parameter(b, [&](int flat, int, const MlpLayer&) {
       for (int k = 0; k < program.rate_rows; ++k) out[program.parameters * (k + 1) + flat] = 0.0f;
     });
-  __syncthreads();
 
+  // Between here and the first barrier below, and from one round to the next, a thread touches only its own parameters,
+  // and thread 0 the losses, which are written again behind a forward pass' barriers.
   for (int k = program.steps - 1; k >= 0 && (program.second_order || program.learned_rates); --k) {
     // The last step's tape and gradient are still there; an earlier one's are made again by the same operations.
     if (k < program.steps - 1) gradient(b, support, weights(k), dw);
@@ -142,7 +143,6 @@ __global__ void __launch_bounds__(kMlpThreads, 1)
     mlp_loss_tangent(b, support, tangents);
     mlp_backward<true>(b, support, weights(k), direction, tangents, dw);
     for_each_parameter(b, [&](int, int at, const MlpLayer&) { adjoint[at] -= dw[at]; });
-    __syncthreads();
   }
   for_each_parameter(b, [&](int flat, int at, const MlpLayer&) { out[flat] = adjoint[at]; });
 }

@@ -27,6 +27,8 @@ struct AsyncCopy {
   unsigned bytes, zeros;  // bytes copied, then zeros written
 };
 
+/// Whether the barrier here is the one that CUMETA_EMULATOR_WITHOUT_BARRIER names (block_scheduler.cpp).
+bool leaves_out(Site site);
 void barrier(bool predicate, Site site);
 bool barrier_any();
 bool barrier_all();
@@ -93,7 +95,9 @@ T shuffle(unsigned mask, T value, unsigned source, Site site) {
 
 #define CUMETA_EMULATOR_HERE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
-inline void __syncthreads(CUMETA_EMULATOR_HERE) { emulator::barrier(false, {file, line}); }
+inline void __syncthreads(CUMETA_EMULATOR_HERE) {
+  if (!emulator::leaves_out({file, line})) emulator::barrier(false, {file, line});
+}
 inline int __syncthreads_or(int predicate, CUMETA_EMULATOR_HERE) {
   emulator::barrier(predicate != 0, {file, line});
   return emulator::barrier_any();
@@ -109,6 +113,7 @@ inline int __syncthreads_count(int predicate, CUMETA_EMULATOR_HERE) {
 
 /// Of all warp collectives only this one orders memory.
 inline void __syncwarp(unsigned mask = 0xffffffffu, CUMETA_EMULATOR_HERE) {
+  if (emulator::leaves_out({file, line})) return;
   emulator::release_warp();
   emulator::collective(mask, emulator::Collective::sync_warp, 0, 0, {file, line});
   emulator::acquire_warp();
