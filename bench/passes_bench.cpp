@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every layer x pass on the CPU, one lane: time, GFLOP/s and the fraction of the FMA peak measured in the same run.
+// Every layer x pass x device, and every loss, one lane: time, GFLOP/s and on the CPU the fraction of the FMA peak of the
+// same run. A CUDA pass is a recording of many, each on arrays of its own, so that what it reads is not in L2.
 // FLOPs count padding taps, as the literature does, so a convolution that skips them may pass 1.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
