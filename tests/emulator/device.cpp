@@ -67,8 +67,22 @@ size_t dynamic_shared_limit(const void* kernel) {
   return found == dynamic_limits().end() ? shared_default : found->second;
 }
 
+namespace {
+/// CUMETA_EMULATOR_TRACE=file: a line for each kernel as it is queued, so that a graph's nodes can be read.
+void trace(const Launch& launch) {
+  static const char* path = std::getenv("CUMETA_EMULATOR_TRACE");
+  if (!path) return;
+  static std::FILE* file = std::fopen(path, "w");
+  if (!file) return;
+  std::fprintf(file, "%s grid %ux%ux%u block %u shared %zu\n", launch.name, launch.grid.x, launch.grid.y,
+               launch.grid.z, launch.block.x * launch.block.y * launch.block.z, launch.dynamic_shared);
+  std::fflush(file);
+}
+}  // namespace
+
 void submit_launch(Launch launch, cudaStream_t stream) {
   Lock lock(device().mutex);
+  trace(launch);
   if (!fits(launch)) return void(answer(cudaErrorInvalidConfiguration));
   if (launch.dynamic_shared > dynamic_shared_limit(launch.kernel)) return void(answer(cudaErrorInvalidValue));
   answer(submit(stream, {cudaGraphNodeTypeKernel, [launch] { return run_launch(launch); }}));
