@@ -78,7 +78,8 @@ void add_plan(CLI::App& program) {
   command->footer("Example:\n  cumeta plan recipes/omniglot_5w1s_maml.toml --device cuda --machine h100 --json");
   auto arguments = std::make_shared<PlanArguments>();
   command->add_option("recipe", arguments->recipe, "Recipe; without one the built-in sinusoid_maml");
-  command->add_option("--machine", arguments->machine, "A GPU by name: h100, a100, l4, rtx4090, t4")->type_name("NAME");
+  command->add_option("--machine", arguments->machine, "A GPU by name: h100, h200, a100, l4, rtx3090, rtx4090, t4")
+      ->type_name("NAME");
   add_recipe_options(*command, arguments->options);
   add_json_option(*command, arguments->json);
   command->callback([arguments] { run(*arguments); });

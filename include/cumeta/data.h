@@ -34,11 +34,12 @@ struct Warp {
 };
 
 enum class OmniglotSplit {
-  vinyals,  ///< the table omniglot28_split_vinyals.tsv beside the data: 1028 / 172 / 423
+  vinyals,  ///< Vinyals et al. 2016, the table omniglot28_split_vinyals.tsv beside the data: 1028 / 172 / 423
   random    ///< train_classes characters chosen by split_seed, all others are for the test
 };
 
-/// Omniglot as 28x28 grey images, ink = 1, from images_background and images_evaluation under root (zips or folders).
+/// Omniglot (Lake et al. 2015) as 28x28 grey images, ink = 1, from images_background and images_evaluation under root
+/// (zips or folders).
 struct Omniglot {
   std::string root{};
   OmniglotSplit split = OmniglotSplit::vinyals;
@@ -88,8 +89,9 @@ struct ImageView {
 };
 
 /// A source opened for one subset. The task of (seed, subset, iteration, task) is the same whatever the batch, the
-/// thread or the device; kernels/tools/episode_draws.h is the formula. draw() may be called by many threads at once
-/// and allocates nothing.
+/// thread or the device: every choice is a Philox draw whose counter they make. draw() may be called by many threads at
+/// once and allocates nothing. Opening throws FileError for data that are missing or damaged, InvalidArgument for too
+/// few classes or images for the episode asked.
 class CUMETA_API Episodes {
  public:
   explicit Episodes(const Source& source, Subset subset = Subset::train, std::uint64_t seed = 0);

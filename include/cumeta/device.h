@@ -25,7 +25,8 @@ struct Machine {
 };
 /// This machine's CPU with `threads` (0: as many as the process may use).
 CUMETA_API Machine cpu_machine(int threads = 0);
-/// A known GPU by name: "h100", "a100", "l4", "rtx4090", "t4". Throws InvalidArgument naming the known ones.
+/// A known GPU by name: "h100", "h200", "a100", "l4", "rtx3090", "rtx4090", "t4". Throws InvalidArgument naming the
+/// known ones.
 CUMETA_API Machine cuda_machine(const std::string& name);
 
 /// One device as `cumeta info` lists it.

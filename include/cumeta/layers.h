@@ -28,7 +28,7 @@ struct Linear {
   int outputs = 1;
   bool bias = true;
   Initializer initializer{};
-  bool adapted = true;  ///< false: the inner loop leaves this layer's parameters alone (meta-learned still)
+  bool adapted = true;  ///< false: the inner loop leaves these alone (meta-learned all the same, but by Reptile)
 };
 
 /// Square-kernel cross-correlation with zero padding. Output size floor((n + 2 padding - kernel) / stride) + 1.

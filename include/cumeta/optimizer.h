@@ -20,7 +20,8 @@ struct Adam {
 };
 using Optimizer = std::variant<Adam, Sgd>;
 
-/// How the rate goes from its value to `final_rate` over `updates`; afterwards it stays there.
+/// How the rate goes from its value r to `final_rate` f over `updates`; afterwards it stays there. At part p in [0, 1]:
+/// linear r + (f - r) p, cosine f + (r - f) (1 + cos(pi p)) / 2.
 struct Schedule {
   enum class Kind { constant, linear, cosine };
   Kind kind = Kind::constant;
