@@ -61,7 +61,7 @@ Execution::Execution(Backend& backend, const Problem& problem, const Cut& cut, c
 void Execution::run(const Draw& draw, const OuterStep* step) {
   const Problem& p = problem_;
   const int T = p.sizes.tasks;
-  backend_.for_each_chunk(cut_.chunks(T), cut_.lanes, [&](int index, int lane) {
+  const auto work = [&](int index, int lane) {
     const int first = index * cut_.chunk, tasks = std::min(cut_.chunk, T - first);
     Lane& on = backend_.lane(lane);
     if (cut_.program) return run_program(draw, first, tasks, on);
@@ -88,7 +88,9 @@ void Execution::run(const Draw& draw, const OuterStep* step) {
     if (p.steps > 0)
       on.copy(c.weights(p.steps).slice(head, p.layout.parameters - head),
               c.adapted.slice(head, p.layout.parameters - head));
-  });
+  };
+  // By reference: a std::function of the lambda itself would allocate in every update.
+  backend_.for_each_chunk(cut_.chunks(T), cut_.lanes, std::cref(work));
   if (step) backend_.outer_step(*step);
 }
 
