@@ -24,7 +24,9 @@ class Layers : public ::testing::TestWithParam<Kind> {
   TestDevice device() const { return std::get<0>(GetParam()); }
   template <class Case, class Check>
   void for_each_case(const std::vector<Case>& cases, Check&& check) {
-    for (const Case& c : of_kind(cases, std::get<1>(GetParam()))) {
+    const std::vector<Case> chosen = of_kind(cases, std::get<1>(GetParam()));
+    if (chosen.empty()) GTEST_SKIP() << "no case has CUMETA_CASE in its name";
+    for (const Case& c : chosen) {
       SCOPED_TRACE("CUMETA_CASE=" + c.name);
       check(c);
     }

@@ -24,7 +24,7 @@ constexpr unsigned most_threads = 1024, lanes = 32, most_warps = most_threads / 
 // What the ThreadSanitizer sees: the blocks of a group are not ordered, so each has its own tags, shared memory and, as
 // far as a rotation goes, fibers; between two groups the host makes everything happen before.
 #ifdef CUMETA_EMULATOR_TSAN
-constexpr unsigned group_blocks = 64, spare_fibers = 64;
+constexpr unsigned group_blocks = 64, spare_fibers = 256;
 #else
 constexpr unsigned group_blocks = 1, spare_fibers = 0;
 #endif
@@ -257,7 +257,8 @@ void run_block() {
   s.live = s.count;
   s.waiting = s.predicates_true = 0;
   const dim3 size = blockDim;
-  const unsigned pool = s.count + spare_fibers, rotation = spare_fibers ? unsigned(s.draw() % pool) : 0;
+  // A block of at most 256 threads shares no fiber with the one before: a shared one would order the two.
+  const unsigned pool = s.count + spare_fibers, rotation = spare_fibers ? s.slot * s.count % pool : 0;
   for (unsigned i = 0; i < s.count; ++i) {
     Thread& thread = s.threads[i];
     thread.state = State::ready;

@@ -51,6 +51,22 @@ __global__ void reduce(const float* x, float* y) {
   for (int warp = 0; warp < threads / 32; ++warp) y[0] += partial[warp];
 }
 
+// Two reductions through the same room: the second must not begin while others still read the first.
+template <Version version>
+__global__ void reduce_twice(const float* x, float* y) {
+  CUMETA_SHARED(float, partial, threads / 32);
+  float total = 0;
+  for (int k = 0; k < 2; ++k) {
+    float value = x[k * threads + threadIdx.x];
+    for (int delta = 16; delta; delta /= 2) value += __shfl_xor_sync(0xffffffffu, value, delta);
+    if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = value;
+    __syncthreads();
+    for (int warp = 0; warp < threads / 32; ++warp) total += partial[warp];
+    if (version == correct) __syncthreads();
+  }
+  y[threadIdx.x] = total;
+}
+
 // One warp adds in shared memory and believes that its lanes march together.
 template <Version version>
 __global__ void warp_sum(const float* x, float* y) {
@@ -183,6 +199,11 @@ TEST_F(PlantedBug, NoBarrierAtTheEndOfTheLoop) {
 }
 
 TEST_F(PlantedBug, ReductionReadsEarly) { EXPECT_CAUGHT(reduce, std::vector<float>{sum(threads)}, threads, 0, x_, y_); }
+
+TEST_F(PlantedBug, TwoReductionsWithNoBarrierBetween) {
+  const std::vector<float> expected(threads, sum(2 * threads));
+  EXPECT_CAUGHT(reduce_twice, expected, threads, 0, x_, y_);
+}
 
 TEST_F(PlantedBug, NoSyncwarp) { EXPECT_CAUGHT(warp_sum, std::vector<float>{sum(32)}, 32, 0, x_, y_); }
 

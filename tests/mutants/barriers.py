@@ -70,7 +70,7 @@ def check(run_test, barrier):
         if green is None:
             return how, ""
         if not green:
-            return None, f"{test.split()[0]}: {how}"
+            return None, f"{test}: {how}"
         reached += int((LEFT_OUT.search(errors) or [0, 0])[1])
     if reached == 0:
         return f"no test comes to it: {', '.join(barrier.tests)}", ""

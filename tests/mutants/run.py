@@ -14,7 +14,8 @@ cheap. While one row's test runs, the next row is built.
   tests/mutants/run.py --barriers [FILE...] no rows, but every barrier of the files, all files of barriers.tsv when none
   tests/mutants/run.py --list               only says what there is, and whether each row still applies
 
-`test` is PROGRAM:FILTER of one GoogleTest program, and after it what the environment shall hold, as CUMETA_CASE=...
+`test` is PROGRAM:FILTER of one GoogleTest program, and after it what the environment shall hold, as CUMETA_CASE=...;
+SANITIZE=thread takes the program of a build with the ThreadSanitizer.
 A row in a CUDA source (.cu, .cuh) is built into the emulated plugin, and its test runs with that plugin.
 """
 import argparse
@@ -36,6 +37,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 TABLE = pathlib.Path(__file__).with_name("mutants.tsv")
 COLUMNS = ["name", "file", "from", "to", "test"]
 TEST_SECONDS = 300
+RACES = " SANITIZE=thread"
 
 
 @dataclass(frozen=True)
@@ -99,18 +101,20 @@ def copy_tree(to):
 class Build:
     """The copy and its build."""
 
-    def __init__(self, tree, jobs, with_cuda):
+    def __init__(self, tree, jobs, with_cuda, sanitizer=""):
         self.tree, self.jobs, self.with_cuda = tree, jobs, with_cuda
         # Two folders down, as a preset's build is: the compiler sees the same paths, and ccache knows most of it.
-        self.folder = tree / "build" / "mutants"
+        self.folder = tree / "build" / ("mutants" + sanitizer)
         self.plugin = self.folder / "lib" / "libcumeta_cuda_emulated.so"
         self.environment = dict(os.environ, CCACHE_BASEDIR=str(tree), CCACHE_NOHASHDIR="1")
         # Tests run in the tree, so that what is compiled names no temporary folder. Emulated kernels compile five times
         # faster with -Og and run twice as slowly.
         self.check(["cmake", "-S", tree, "-B", self.folder, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release",
+                    f"-DCUMETA_SANITIZE={sanitizer}",
                     "-DCUMETA_CUDA=OFF", "-DCUMETA_BENCHES=OFF", "-DCUMETA_EMULATED_OPTIONS=-Og",
                     f"-DCUMETA_EMULATED_CUDA={'ON' if with_cuda else 'OFF'}", "-DCUMETA_TEST_ROOT=.",
-                    "-DCUMETA_TEST_BUILD=build/mutants"], "configuring")
+                    f"-DCUMETA_TEST_BUILD=build/{self.folder.name}"], "configuring")
+        self.sanitized = None
 
     def check(self, command, what):
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True)
@@ -118,10 +122,20 @@ class Build:
             sys.exit(f"{what} failed without any mutant:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
 
     def ninja(self, targets):
-        return ["ninja", "-C", str(self.folder), f"-j{self.jobs}", *sorted(targets)]
+        return self.ninja_in(self.folder, targets)
 
-    def build_all(self, programs):
-        self.check(self.ninja({*programs, *(["cumeta_cuda_emulated"] if self.with_cuda else [])}), "the build")
+    def ninja_in(self, folder, targets):
+        return ["ninja", "-C", str(folder), f"-j{self.jobs}", *sorted(targets)]
+
+    def build_all(self, tests):
+        """What the tests need; those that say SANITIZE=thread have a build of their own, without a plugin."""
+        plain = {test.split(":", 1)[0] for test in tests if RACES not in test}
+        races = {test.split(":", 1)[0] for test in tests if RACES in test}
+        if plain:
+            self.check(self.ninja({*plain, *(["cumeta_cuda_emulated"] if self.with_cuda else [])}), "the build")
+        if races:
+            self.sanitized = Build(self.tree, self.jobs, True, "thread")
+            self.check(self.ninja_in(self.sanitized.folder, races), "the build with the ThreadSanitizer")
 
     def build_mutant(self, mutant, number):
         """A copy of the mutant's plugin or program; or None, and the compiler's words."""
@@ -134,6 +148,8 @@ class Build:
 
     def run_test(self, test, with_cuda, more={}, program=None, plugin=None):
         """Whether `test` is green (None: it tests nothing), a word about how, and what it said to stderr."""
+        if RACES in test:
+            return self.sanitized.run_test(test.replace(RACES, ""), False, more)
         call, *settings = test.split()
         name, _, only = call.partition(":")
         environment = {**self.environment, **dict(pair.split("=", 1) for pair in settings), **more}
@@ -254,7 +270,7 @@ def main():
         tree = pathlib.Path(folder) / "tree"
         copy_tree(tree)
         build = Build(tree, arguments.jobs, any(on_cuda for _, on_cuda in tests))
-        build.build_all({test.split(":", 1)[0].split()[0] for test, _ in tests})
+        build.build_all({test for test, _ in tests})
         print(f"built ({time.monotonic() - begin:.0f} s)", flush=True)
         with ThreadPoolExecutor(arguments.jobs) as pool:
             for (test, _), (green, how, _) in zip(sorted(tests), pool.map(lambda t: build.run_test(*t), sorted(tests))):
