@@ -127,8 +127,9 @@ void run(const EvaluateArguments& arguments) {
   const std::string metric = recipe.classification() ? "accuracy" : "loss";
   if (!arguments.per_task.empty()) write_per_task(arguments.per_task, all);
   if (!arguments.json) {
-    fmt::print("{} of {}, {} order, {} {} tasks of {} + {}\n", name_of(algorithm), trained.checkpoint,
-               to_string(first.evaluation.order), tasks, arguments.subset, episodes.support(), episodes.query());
+    fmt::print("{} of {}, {} order, {} {} tasks of {} + {}, on {}\n", name_of(algorithm), trained.checkpoint,
+               to_string(first.evaluation.order), tasks, arguments.subset, episodes.support(), episodes.query(),
+               learner.device_name());
     print_table(all, metric);
     fmt::print("median {:.4f}, {} of {} tasks diverged\n", middle, lost, tasks);
     return;
@@ -151,6 +152,7 @@ void run(const EvaluateArguments& arguments) {
               {"by_step", by_step(first)},
               {"median", middle},
               {"diverged", lost},
+              {"device", learner.device_name()},
               {"statistics", statistics}});
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The CUDA backend: memory, streams as lanes, transfers, and a meta-iteration captured in one graph.
 #include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <utility>
 #include <variant>
@@ -13,6 +12,7 @@
 #include "kernels/outer_step_cuda.h"
 #include "kernels/programs/mlp_program_cuda.h"
 #include "kernels/tools/cuda_handles.h"
+#include "kernels/tools/host_recording.h"
 #include "kernels/tools/staging_cuda.h"
 
 namespace cumeta {
@@ -57,9 +57,8 @@ class CudaBackend final : public Backend {
         forked_(make_event()),
         staging_(streams_[0].get()),
         outer_workspace_(allocate(outer_step_workspace_bytes())) {
-    const char* debug = std::getenv("CUMETA_CUDA_DEBUG");
     for (const Stream& stream : streams_) {
-      lanes_.push_back(std::make_unique<CudaLane>(device_, stream.get(), options.tf32, debug && *debug == '1'));
+      lanes_.push_back(std::make_unique<CudaLane>(device_, stream.get(), options.tf32, cuda_debug()));
       joined_.push_back(make_event());
     }
     check(cudaMemsetAsync(outer_workspace_.get(), 0, outer_step_workspace_bytes(), streams_[0].get()), "open");
@@ -189,6 +188,7 @@ void CudaBackend::for_each_chunk(int chunks, int lanes, const std::function<void
 }
 
 std::unique_ptr<Recording> CudaBackend::record(std::function<void()> calls) {
+  if (lanes_[0]->debug()) return std::make_unique<HostRecording>(std::move(calls));
   check(cudaSetDevice(device_.ordinal), "record");
   struct BackToRun {
     CudaBackend& backend;

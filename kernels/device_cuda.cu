@@ -91,6 +91,11 @@ DeviceModel open_device(int ordinal) {
   return model;
 }
 
+bool cuda_debug() {
+  const char* asked = std::getenv("CUMETA_CUDA_DEBUG");
+  return asked && *asked == '1';
+}
+
 int list_cuda_devices(CudaDevice* devices, int capacity) {
   const int count = device_count();
   for (int ordinal = 0; ordinal < std::min(count, capacity); ++ordinal) {

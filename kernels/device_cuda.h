@@ -9,4 +9,7 @@ namespace cumeta {
 /// kernels for it.
 DeviceModel open_device(int ordinal);
 
+/// CUMETA_CUDA_DEBUG=1: nothing is recorded and every kernel is waited for, so that a fault names its op.
+bool cuda_debug();
+
 }  // namespace cumeta

@@ -5,12 +5,37 @@
 #include <string>
 
 #include "kernels/backend_cuda.h"
+#include "kernels/device_cuda.h"
 #include "kernels/tools/cuda_check.h"
 #include "plugin_build_id.h"
 
 namespace cumeta {
 namespace {
 const Host* host_of_plugin = nullptr;
+
+/// What a kernel that went wrong leaves: CUDA refuses this process every call from then on.
+bool is_kernel_fault(cudaError_t error) {
+  switch (error) {
+    case cudaErrorIllegalAddress:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorAssert:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorLaunchFailure:
+      return true;
+    default:
+      return false;
+  }
+}
+/// Kernels run behind the calls that queue them, so a later call reports their faults.
+std::string remedy_of(cudaError_t error) {
+  if (!is_kernel_fault(error)) return {};
+  const std::string lost = "; the device is lost to this process, start it again";
+  return cuda_debug() ? lost : lost + " with CUMETA_CUDA_DEBUG=1 to see which kernel it was";
+}
 }  // namespace
 
 void raise(ErrorKind kind, const std::string& text) {
@@ -24,7 +49,7 @@ void raise_cuda(cudaError_t error, Op op, const std::string& details) {
   raise(error == cudaErrorMemoryAllocation ? ErrorKind::out_of_memory : ErrorKind::device_fault,
         std::string("cuda: ") + op.name + ": " + cudaGetErrorString(error) + " (" + cudaGetErrorName(error) + ")" +
             (details.empty() ? "" : ", " + details) + ", at " + (file ? file : op.file) + ":" +
-            std::to_string(op.line));
+            std::to_string(op.line) + remedy_of(error));
 }
 
 }  // namespace cumeta

@@ -131,11 +131,12 @@ std::shared_ptr<Learner::Impl::Prepared> Learner::Impl::prepare(const TaskSizes&
   const Problem problem = make_problem(model, algorithm, sizes, options.device, goal, statistics, steps);
   // The limit is the learner's: what runs meanwhile has taken its part, what only waits makes room.
   PlanOptions plan = plan_options();
-  const std::int64_t limit = plan.memory_limit > 0 ? plan.memory_limit : plan.machine.memory;
+  std::int64_t& bound = plan.memory_limit > 0 ? plan.memory_limit : plan.machine.memory;
+  const std::int64_t limit = bound;
   std::int64_t busy = 0;
   for (const auto& [other, prepared] : prepared_)
     if (prepared.use_count() > 1) busy += prepared->execution->bytes();
-  if (limit > 0) plan.memory_limit = std::max<std::int64_t>(1, limit - busy);
+  if (limit > 0) bound = std::max<std::int64_t>(1, limit - busy);
   const Cut cut = choose_cut(problem, plan);
   evict_for(count_bytes(problem, cut, options.optimizer).total, limit);
   auto prepared = std::make_shared<Prepared>();

@@ -105,10 +105,11 @@ Cut choose_cut(const Problem& p, const PlanOptions& options) {
     if (best) return *best;
   }
   throw OutOfMemory(fmt::format(
-      "plan: a meta-update of {} tasks with {} + {} examples needs at least {} bytes, the limit is {}; raise "
-      "memory_limit, lower "
-      "tasks or examples{}",
-      T, p.sizes.support, p.sizes.query, least, limit,
+      "plan: a meta-update of {} tasks with {} + {} examples needs at least {} bytes, the {}; lower tasks or "
+      "examples{}",
+      T, p.sizes.support, p.sizes.query, least,
+      options.memory_limit > 0 ? fmt::format("limit is {}; raise memory_limit", limit)
+                               : fmt::format("device has {}", limit),
       options.activations == Activations::store && can_recompute ? ", or set plan.activations = \"recompute\"" : ""));
 }
 

@@ -25,17 +25,25 @@ std::map<std::string, std::string> files_of(const std::string& folder) {
   return files;
 }
 
-class KillResume : public ::testing::Test {
+struct Experiment {
+  const char *name, *recipe;
+  int updates;
+  std::vector<std::string> settings;
+};
+
+class KillResume : public ::testing::TestWithParam<Experiment> {
  protected:
+  void SetUp() override {
+    if (images()) write_small_omniglot(folder_, 6);
+  }
+  bool images() const { return std::string(GetParam().recipe).find("omniglot") != std::string::npos; }
   std::vector<std::string> arguments(const std::string& how, const std::string& run) const {
-    return {"train", CUMETA_SOURCE_DIR "/recipes/sinusoid_maml.toml",
-            how,     folder_.path(run),
-            "--set", "run.updates=3000",
-            "--set", "run.tasks=4",
-            "--set", "run.report_every=50",
-            "--set", "run.checkpoint_every=130",
-            "--set", "run.validate_every=200",
-            "--set", "run.validate_tasks=10"};
+    std::vector<std::string> words = {"train", std::string(CUMETA_SOURCE_DIR "/recipes/") + GetParam().recipe, how,
+                                      folder_.path(run)};
+    if (images()) words.insert(words.end(), {"--data", folder_.path()});
+    words.insert(words.end(), {"--set", "run.updates=" + std::to_string(GetParam().updates)});
+    for (const std::string& setting : GetParam().settings) words.insert(words.end(), {"--set", setting});
+    return words;
   }
   Finished finish(const std::string& how, const std::string& run) {
     return Process(CUMETA_PROGRAM, arguments(how, run), folder_.path()).wait();
@@ -52,7 +60,7 @@ class KillResume : public ::testing::Test {
   Folder folder_;
 };
 
-TEST_F(KillResume, FiveRandomKills) {
+TEST_P(KillResume, FiveRandomKills) {
   const auto begin = std::chrono::steady_clock::now();
   ASSERT_EQ(finish("--out", "whole").status, 0);
   const double whole = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -71,7 +79,7 @@ TEST_F(KillResume, FiveRandomKills) {
   expect_equal_runs("whole", "killed");
 }
 
-TEST_F(KillResume, AskedToStopItSavesAndEndsWithStatusZero) {
+TEST_P(KillResume, AskedToStopItSavesAndEndsWithStatusZero) {
   ASSERT_EQ(finish("--out", "whole").status, 0);
   for (const int signal : {SIGINT, SIGTERM}) {
     SCOPED_TRACE(signal);
@@ -83,12 +91,27 @@ TEST_F(KillResume, AskedToStopItSavesAndEndsWithStatusZero) {
     const Finished stopped = process.wait();
     EXPECT_EQ(stopped.status, 0) << stopped.error;
     EXPECT_TRUE(stopped.out.find("stopped at update") != std::string::npos ||
-                stopped.out.find("3000 updates") != std::string::npos)
+                stopped.out.find(std::to_string(GetParam().updates) + " updates") != std::string::npos)
         << stopped.out;
     ASSERT_EQ(finish("--resume", "stopped").status, 0);
     expect_equal_runs("whole", "stopped");
   }
 }
+
+// A regression, and images through convolutions and batch norm that keeps running statistics.
+INSTANTIATE_TEST_SUITE_P(, KillResume,
+                         ::testing::Values(Experiment{"sinusoid",
+                                                      "sinusoid_maml.toml",
+                                                      3000,
+                                                      {"run.tasks=4", "run.report_every=50", "run.checkpoint_every=130",
+                                                       "run.validate_every=200", "run.validate_tasks=10"}},
+                                           Experiment{"omniglot",
+                                                      "omniglot_5w1s_maml.toml",
+                                                      300,
+                                                      {"run.tasks=2", "run.report_every=10", "run.checkpoint_every=13",
+                                                       "data.ways=2", "model.filters=4",
+                                                       "model.norm.statistics=running", "run.validate_every=0"}}),
+                         [](const auto& instance) { return std::string(instance.param.name); });
 
 }  // namespace
 }  // namespace cumeta::test

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Reads the built files: libcumeta shows cumeta's names only; neither it nor the program needs or loads CUDA at start.
+# Reads the built files: libcumeta shows cumeta's names only; neither it nor the program needs CUDA, or loads anything
+# of it at start or while it trains on the CPU.
 #   usage: check_binaries.sh LIBRARY [PROGRAM]
 set -euo pipefail
 library=$1 program=${2:-}
@@ -19,8 +20,21 @@ for file in "$library" $program; do
   ! grep -E "$cuda" <<<"$needed" || fail "$(basename "$file") is linked with CUDA"
 done
 if [[ -n $program ]]; then
-  loaded=$(LD_DEBUG=files "$program" --help 2>&1 >/dev/null | grep -E 'file=' || true)
-  [[ $loaded == *libcumeta.so* ]] || fail "the loader's trace of the program was not understood"
-  ! grep -E "$cuda" <<<"$loaded" || fail "the program loads CUDA at start"
+  work=$(mktemp -d "${TMPDIR:-/tmp}/cumeta-binaries.XXXXXX")
+  trap 'rm -rf "$work"' EXIT
+  # loads WHAT ARGUMENTS...: what the loader maps during a run of the program, calls of dlopen included
+  loads() {
+    local what=$1
+    shift
+    LD_DEBUG=files LD_DEBUG_OUTPUT="$work/trace" "$program" "$@" >"$work/out" 2>&1 || fail "$what: $(cat "$work/out")"
+    cat "$work"/trace.* | grep -E 'file=' || true
+    rm -f "$work"/trace.*
+  }
+  for run in "--help" "train --device cpu --out $work/run --set run.updates=2 --set run.validate_every=0"; do
+    # shellcheck disable=SC2086
+    loaded=$(loads "$run" $run)
+    [[ $loaded == *libcumeta.so* ]] || fail "the loader's trace of the program was not understood"
+    ! grep -E "$cuda" <<<"$loaded" || fail "the program loads CUDA: $run"
+  done
 fi
-echo "no CUDA at start"
+echo "no CUDA at start, none in a run on the CPU"

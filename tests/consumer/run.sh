@@ -22,6 +22,15 @@ libdir=$(dirname "$(find "$prefix" -name 'libcumeta.so')")
 soname=$(readelf -d "$libdir/libcumeta.so" | sed -n 's/.*SONAME.*\[\(.*\)\]/\1/p')
 [[ $soname =~ ^libcumeta\.so\.[0-9]+$ && -e $libdir/$soname ]] || fail "soname is '$soname'"
 
+say "the plugins lie beside the library"
+for plugin in cumeta_cuda cumeta_cuda_vendor; do
+  if [[ -e $build/lib/lib$plugin.so ]]; then
+    [[ -e $libdir/lib$plugin.so ]] || fail "lib$plugin.so was built and is not installed"
+    echo "lib$plugin.so"
+  fi
+done
+! find "$prefix" -name '*emulated*' | grep . || fail "the emulator's plugin is a test's and must not be installed"
+
 say "every public header stands alone"
 for header in "$prefix"/include/cumeta/*.h; do
   "$compiler" -std=c++20 -Wall -Wextra -Werror -fsyntax-only -I "$prefix/include" -x c++ - <<<"#include \"cumeta/$(basename "$header")\""
@@ -57,6 +66,7 @@ if [[ -x $prefix/bin/cumeta ]]; then
   "$prefix/bin/cumeta" --help >/dev/null
   recipe=$prefix/share/cumeta/recipes/sinusoid_maml.toml
   "$prefix/bin/cumeta" train "$recipe" --out "$work/run" --set run.updates=20 >/dev/null
+  "$here/check_binaries.sh" "$libdir/libcumeta.so" "$prefix/bin/cumeta"
 fi
 
 if ldconfig -p | grep -q 'libcuda\.so\.1'; then
@@ -71,5 +81,11 @@ if [[ -n $emulated ]]; then
   say "Device::cuda, emulated"
   CUMETA_CUDA_PLUGIN=$emulated "$work/cmake/stranger" cuda | tee "$work/emulated.txt"
   grep -q 'cuda (emulated)' "$work/emulated.txt" || fail "the result does not say cuda (emulated)"
+  if [[ -x $prefix/bin/cumeta ]]; then
+    CUMETA_CUDA_PLUGIN=$emulated "$prefix/bin/cumeta" train "$recipe" --device cuda --out "$work/cuda_run" --json \
+      --set run.updates=4 --set run.validate_every=0 >"$work/cuda_run.json"
+    grep -q '"device":"cuda (emulated)"' "$work/cuda_run.json" || fail "$(cat "$work/cuda_run.json")"
+    CUMETA_CUDA_PLUGIN=$emulated "$prefix/bin/cumeta" info | grep '(emulated)' || fail "info does not list the device"
+  fi
 fi
 say "fine"

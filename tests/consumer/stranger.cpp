@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -58,6 +59,23 @@ int learn(cumeta::Device device) {
   return 0;
 }
 
+/// A process that never asked for Device::cuda pays nothing for it.
+int refuse_mapped_cuda() {
+  std::ifstream maps("/proc/self/maps");
+  int own = 0;
+  for (std::string line; std::getline(maps, line);) {
+    own += line.find("libcumeta.so") != std::string::npos ? 1 : 0;
+    for (const char* name : {"libcuda", "cudart", "cublas", "cudnn", "libcumeta_cuda"})
+      if (line.find(name) != std::string::npos) {
+        std::printf("stranger: mapped without being asked for: %s\n", line.c_str());
+        return 1;
+      }
+  }
+  if (own > 0) return 0;
+  std::puts("stranger: libcumeta.so is not among the mapped files");
+  return 1;
+}
+
 /// Errors thrown inside the library must be caught by their type out here.
 int refuse_bad_model() {
   try {
@@ -92,7 +110,9 @@ int main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "cpu";
   try {
     if (what == "cuda-absent") return refuse_cuda();
-    return refuse_bad_model() + learn(cumeta::device_from(what));
+    const cumeta::Device device = cumeta::device_from(what);
+    const int failures = refuse_bad_model() + learn(device);
+    return failures + (device == cumeta::Device::cuda ? 0 : refuse_mapped_cuda());
   } catch (const cumeta::Error& error) {
     std::printf("stranger: %s\n", error.what());
     return 1;

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "tests/emulator/device_state.h"
+#include "tests/emulator/planned_trouble.h"
 
 namespace emulator {
 namespace {
@@ -27,6 +28,10 @@ bool fits(const Launch& launch) {
 
 cudaError_t run_launch(const Launch& launch) {
   Device& d = device();
+  if (fault_is_planned(launch.name)) {
+    raise_fault(cudaErrorIllegalAddress, "a fault that was asked for");
+    return d.fault;
+  }
   const uint64_t order = (d.seed + 1) * 0x9e3779b97f4a7c15u + ++d.launches;
   const size_t limit = dynamic_shared_limit(launch.kernel) > shared_default ? shared_opt_in : shared_default;
   const Fault fault = grid_runner(launch, limit, order);
@@ -109,12 +114,16 @@ extern "C" unsigned long long cumeta_emulator_kernel_launches() { return emulato
 using namespace emulator;
 
 cudaError_t cudaGetDeviceCount(int* count) {
+  Lock lock(device().mutex);
+  if (machine_is("no_driver") || machine_is("old_driver")) return answer(cudaErrorInsufficientDriver);
+  if (machine_is("no_device")) return answer(cudaErrorNoDevice);
   *count = 1;
   return cudaSuccess;
 }
 
 cudaError_t cudaSetDevice(int ordinal) {
   Lock lock(device().mutex);
+  if (machine_is("busy")) return answer(cudaErrorDevicesUnavailable);
   return answer(ordinal == 0 ? cudaSuccess : cudaErrorInvalidDevice);
 }
 
@@ -144,7 +153,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int ordinal) {
   p.maxGridSize[0] = 0x7fffffff;
   p.maxGridSize[1] = p.maxGridSize[2] = 65535;
   p.totalConstMem = 65536;
-  p.major = 9;
+  p.major = machine_is("capability_6") ? 6 : 9;
   p.multiProcessorCount = 132;
   p.canMapHostMemory = p.concurrentKernels = p.ECCEnabled = p.unifiedAddressing = p.managedMemory = 1;
   p.asyncEngineCount = 3;
@@ -239,7 +248,7 @@ cudaError_t cudaDeviceReset() {
 }
 
 cudaError_t cudaDriverGetVersion(int* version) {
-  *version = CUDART_VERSION;
+  *version = machine_is("no_driver") ? 0 : machine_is("old_driver") ? 12040 : CUDART_VERSION;
   return cudaSuccess;
 }
 
@@ -269,6 +278,7 @@ cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribu
 
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* function) {
   Lock lock(device().mutex);
+  if (machine_is("no_kernels")) return answer(cudaErrorNoKernelImageForDevice);
   *attributes = {};
   attributes->maxThreadsPerBlock = 1024;
   attributes->numRegs = 64;

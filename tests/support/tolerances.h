@@ -15,4 +15,7 @@ constexpr double kDifferenceTolerance = 1e-7;
 /// Identities between sums of the double reference, over the sums' magnitudes.
 constexpr double kIdentityTolerance = 1e-11;
 
+/// Logs and parameters of a short training run on two float devices, over their magnitudes.
+constexpr double kTrainingTolerance = 1e-3;
+
 }  // namespace cumeta::testing
