@@ -23,7 +23,22 @@ constexpr std::int64_t multiply_adds(const BatchNorm&, Shape) { return 0; }
 
 constexpr std::int64_t scratch(const BatchNorm&, const Geometry&, OnReference) { return 0; }
 constexpr std::int64_t scratch(const BatchNorm&, const Geometry&, OnCpu) { return 0; }
-constexpr std::int64_t scratch(const BatchNorm&, const Geometry&, OnCuda) { return 0; }
+/// On CUDA up to 4096 rows (examples x pixels) of a task go to one block for each 16 channels; more are split into
+/// chunks, at most 64, whose sums stand in the scratch: [chunk][sum][channel].
+constexpr int batch_norm_chunks(const Geometry& g) {
+  const std::int64_t rows = std::int64_t{g.examples} * g.input.height * g.input.width, wanted = (rows + 2047) / 2048;
+  return rows <= 4096 ? 1 : wanted < 64 ? static_cast<int>(wanted) : 64;
+}
+constexpr int kBatchNormSums = 5;
+constexpr std::int64_t scratch(const BatchNorm&, const Geometry& g, OnCuda) {
+  const int chunks = batch_norm_chunks(g);
+  return chunks > 1 ? std::int64_t{kBatchNormSums} * chunks * g.input.channels : 0;
+}
+/// With chunks, their sums are a launch of their own. Forward passes need none where the record is given.
+constexpr int cuda_launches(const BatchNorm&, const Geometry& g, Pass pass, bool, bool) {
+  const bool forward = pass == Pass::forward || pass == Pass::tangent_forward;
+  return batch_norm_chunks(g) > 1 && !(forward && g.statistics_rows == 0) ? 2 : 1;
+}
 
 std::unique_ptr<LayerPasses> bind(const BatchNorm&, const Geometry&, Array scratch, ReferenceLane&);
 std::unique_ptr<LayerPasses> bind(const BatchNorm&, const Geometry&, Array scratch, CpuLane&);

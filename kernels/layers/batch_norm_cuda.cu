@@ -1,48 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
-// Batch norm on CUDA: a block per task and 16 channels makes the sums and applies them, each pass one launch.
-#include <cstdint>
-
-#include "kernels/layers/batch_norm.h"
-#include "kernels/tools/channel_sums_cuda.cuh"
+// Batch norm on CUDA: a block per task and 16 channels makes the sums and applies them, each pass one launch. Of a task
+// with many rows each block has a chunk, and a pass two launches: sums of the chunks, then their application. Chunks
+// follow from the task's rows alone, and their sums are added in order.
+#include "kernels/layers/batch_norm_parts_cuda.cuh"
 #include "kernels/tools/cuda_launch.cuh"
-#include "kernels/tools/task_rows_cuda.cuh"
 
 namespace cumeta {
 namespace {
 
-struct BatchNormCall {
-  TaskRows x, y, r, dy, dx, dw, w, Rx, Ry, Rr, Rw, Rdy, Rdx, Rdw;
-  int channels = 0, rows = 0, counted = 0;  // rows: examples x pixels; counted: those of the statistics
-  bool scale = true, shift = true;
-  float eps = 0;
-
-  __device__ float* gamma(const TaskRows& parameters, int task) const {
-    return scale && parameters.data ? parameters.of(task) : nullptr;
-  }
-  __device__ float* beta(const TaskRows& parameters, int task) const {
-    return shift && parameters.data ? parameters.of(task) + (scale ? channels : 0) : nullptr;
-  }
-};
-
-constexpr int kMostSums = 5;
-
-template <int V>
+template <int V, Part part>
 __global__ void __launch_bounds__(256, 2) batch_norm_forward(const __grid_constant__ BatchNormCall call) {
   using Block = ChannelBlock<V>;
-  CUMETA_SHARED(float, shared, 8 * kMostSums * Block::channels);
+  CUMETA_SHARED(float, shared, 8 * kBatchNormSums * Block::channels);
   const int task = static_cast<int>(blockIdx.x);
   const Block b(static_cast<int>(blockIdx.y), call.channels);
+  const Chunk chunk(call);
   const float* x = call.x.of(task);
   float* record = call.r.of(task);
   float mean[V], s[V], gamma[V], beta[V], v[V];
   b.parameters(call.gamma(call.w, task), 1.0f, gamma);
   b.parameters(call.beta(call.w, task), 0.0f, beta);
-  if (call.counted > 0) {
-    const float n = static_cast<float>(call.counted);
+  if (part == Part::apply && call.counted > 0) {
+    join_parts(call, b, task, mean, s);
+#pragma unroll
+    for (int j = 0; j < V; ++j) s[j] = 1.0f / sqrtf(s[j] + call.eps);
+    if (chunk.index == 0) b.publish(record, mean), b.publish(record + call.channels, s);
+  } else if (call.counted > 0) {
+    const int end = min(chunk.end, call.counted);
+    const float n = static_cast<float>(max(end - chunk.first, 1));
     float first[1][V] = {}, both[2][V] = {};
     if (b.active())
 #pragma unroll 4
-      for (int row = b.first_row; row < call.counted; row += Block::rows) {
+      for (int row = chunk.first + b.first_row; row < end; row += Block::rows) {
         b.load(x, row, v);
 #pragma unroll
         for (int j = 0; j < V; ++j) first[0][j] += v[j];
@@ -53,7 +42,7 @@ __global__ void __launch_bounds__(256, 2) batch_norm_forward(const __grid_consta
     // The deviations' own sum takes the rounding of the mean out again.
     if (b.active())
 #pragma unroll 4
-      for (int row = b.first_row; row < call.counted; row += Block::rows) {
+      for (int row = chunk.first + b.first_row; row < end; row += Block::rows) {
         b.load(x, row, v);
 #pragma unroll
         for (int j = 0; j < V; ++j) {
@@ -68,7 +57,9 @@ __global__ void __launch_bounds__(256, 2) batch_norm_forward(const __grid_consta
       const float variance = fmaxf(both[1][j] / n - rest * rest, 0.0f);
       mean[j] += rest;
       s[j] = 1.0f / sqrtf(variance + call.eps);
+      both[0][j] = mean[j], both[1][j] = variance * n;
     }
+    if (part == Part::sums) return publish_parts(call, b, task, chunk.index, both);
     b.publish(record, mean);
     b.publish(record + call.channels, s);
   } else {
@@ -78,7 +69,7 @@ __global__ void __launch_bounds__(256, 2) batch_norm_forward(const __grid_consta
   if (!b.active()) return;
   float* y = call.y.of(task);
 #pragma unroll 4
-  for (int row = b.first_row; row < call.rows; row += Block::rows) {
+  for (int row = chunk.first + b.first_row; row < chunk.end; row += Block::rows) {
     b.load(x, row, v);
 #pragma unroll
     for (int j = 0; j < V; ++j) v[j] = fmaf(gamma[j], s[j] * (v[j] - mean[j]), beta[j]);
@@ -86,20 +77,23 @@ __global__ void __launch_bounds__(256, 2) batch_norm_forward(const __grid_consta
   }
 }
 
-template <int V>
+template <int V, Part part>
 __global__ void __launch_bounds__(256, 2) batch_norm_backward(const __grid_constant__ BatchNormCall call) {
   using Block = ChannelBlock<V>;
-  CUMETA_SHARED(float, shared, 8 * kMostSums * Block::channels);
+  CUMETA_SHARED(float, shared, 8 * kBatchNormSums * Block::channels);
   const int task = static_cast<int>(blockIdx.x);
   const Block b(static_cast<int>(blockIdx.y), call.channels);
+  const Chunk chunk(call);
   const float *x = call.x.of(task), *dy = call.dy.of(task), *record = call.r.of(task);
   float mean[V], s[V], gamma[V], v[V], d[V], sums[2][V] = {};
   b.parameters(record, 0.0f, mean);
   b.parameters(record + call.channels, 0.0f, s);
   b.parameters(call.gamma(call.w, task), 1.0f, gamma);
-  if (b.active())
+  if (part == Part::apply) {
+    add_parts(call, b, task, sums);
+  } else if (b.active()) {
 #pragma unroll 4
-    for (int row = b.first_row; row < call.rows; row += Block::rows) {
+    for (int row = chunk.first + b.first_row; row < chunk.end; row += Block::rows) {
       b.load(x, row, v);
       b.load(dy, row, d);
 #pragma unroll
@@ -108,14 +102,15 @@ __global__ void __launch_bounds__(256, 2) batch_norm_backward(const __grid_const
         sums[1][j] = fmaf(d[j], s[j] * (v[j] - mean[j]), sums[1][j]);
       }
     }
-  b.sum(sums, shared);
-  b.publish(call.beta(call.dw, task), sums[0]);
-  b.publish(call.gamma(call.dw, task), sums[1]);
+  }
+  if (part != Part::apply) b.sum(sums, shared);
+  if (part == Part::sums) return publish_parts(call, b, task, chunk.index, sums);
+  if (chunk.index == 0) b.publish(call.beta(call.dw, task), sums[0]), b.publish(call.gamma(call.dw, task), sums[1]);
   float* dx = call.dx.of(task);
   if (!dx || !b.active()) return;
   const float n = static_cast<float>(call.counted > 0 ? call.counted : 1);
 #pragma unroll 4
-  for (int row = b.first_row; row < call.rows; row += Block::rows) {
+  for (int row = chunk.first + b.first_row; row < chunk.end; row += Block::rows) {
     b.load(x, row, v);
     b.load(dy, row, d);
     const float counts = row < call.counted ? 1.0f / n : 0.0f;
@@ -128,12 +123,13 @@ __global__ void __launch_bounds__(256, 2) batch_norm_backward(const __grid_const
   }
 }
 
-template <int V>
+template <int V, Part part>
 __global__ void __launch_bounds__(256, 2) batch_norm_tangent_forward(const __grid_constant__ BatchNormCall call) {
   using Block = ChannelBlock<V>;
-  CUMETA_SHARED(float, shared, 8 * kMostSums * Block::channels);
+  CUMETA_SHARED(float, shared, 8 * kBatchNormSums * Block::channels);
   const int task = static_cast<int>(blockIdx.x);
   const Block b(static_cast<int>(blockIdx.y), call.channels);
+  const Chunk chunk(call);
   const float *x = call.x.of(task), *Rx = call.Rx.of(task), *record = call.r.of(task);
   float mean[V], s[V], gamma[V], Rgamma[V], Rbeta[V], v[V], Rv[V] = {}, sums[2][V] = {};
   b.parameters(record, 0.0f, mean);
@@ -143,9 +139,12 @@ __global__ void __launch_bounds__(256, 2) batch_norm_tangent_forward(const __gri
   b.parameters(call.beta(call.Rw, task), 0.0f, Rbeta);
   if (call.counted > 0 && Rx) {
     const float n = static_cast<float>(call.counted);
-    if (b.active())
+    if (part == Part::apply) {
+      add_parts(call, b, task, sums);
+    } else if (b.active()) {
+      const int end = min(chunk.end, call.counted);
 #pragma unroll 4
-      for (int row = b.first_row; row < call.counted; row += Block::rows) {
+      for (int row = chunk.first + b.first_row; row < end; row += Block::rows) {
         b.load(x, row, v);
         b.load(Rx, row, Rv);
 #pragma unroll
@@ -154,17 +153,19 @@ __global__ void __launch_bounds__(256, 2) batch_norm_tangent_forward(const __gri
           sums[1][j] = fmaf(Rv[j], s[j] * (v[j] - mean[j]), sums[1][j]);
         }
       }
-    b.sum(sums, shared);
+    }
+    if (part != Part::apply) b.sum(sums, shared);
+    if (part == Part::sums) return publish_parts(call, b, task, chunk.index, sums);
 #pragma unroll
     for (int j = 0; j < V; ++j) sums[0][j] /= n, sums[1][j] /= n;
   }
+  if (part == Part::sums) return;
   float* Rr = call.Rr.of(task);
-  b.publish(Rr, sums[0]);
-  b.publish(Rr ? Rr + call.channels : nullptr, sums[1]);
+  if (chunk.index == 0) b.publish(Rr, sums[0]), b.publish(Rr ? Rr + call.channels : nullptr, sums[1]);
   if (!b.active()) return;
   float* Ry = call.Ry.of(task);
 #pragma unroll 4
-  for (int row = b.first_row; row < call.rows; row += Block::rows) {
+  for (int row = chunk.first + b.first_row; row < chunk.end; row += Block::rows) {
     b.load(x, row, v);
     if (Rx) b.load(Rx, row, Rv);
 #pragma unroll
@@ -176,12 +177,13 @@ __global__ void __launch_bounds__(256, 2) batch_norm_tangent_forward(const __gri
   }
 }
 
-template <int V>
+template <int V, Part part>
 __global__ void __launch_bounds__(256, 2) batch_norm_tangent_backward(const __grid_constant__ BatchNormCall call) {
   using Block = ChannelBlock<V>;
-  CUMETA_SHARED(float, shared, 8 * kMostSums * Block::channels);
+  CUMETA_SHARED(float, shared, 8 * kBatchNormSums * Block::channels);
   const int task = static_cast<int>(blockIdx.x);
   const Block b(static_cast<int>(blockIdx.y), call.channels);
+  const Chunk chunk(call);
   const float *x = call.x.of(task), *dy = call.dy.of(task), *Rx = call.Rx.of(task), *Rdy = call.Rdy.of(task);
   const float *record = call.r.of(task), *Rr = call.Rr.of(task);
   float mean[V], s[V], m1[V], m2[V], gamma[V], Rgamma[V], v[V], d[V], Rv[V] = {}, Rd[V] = {}, sums[5][V] = {};
@@ -197,9 +199,11 @@ __global__ void __launch_bounds__(256, 2) batch_norm_tangent_backward(const __gr
     if (Rx) b.load(Rx, row, Rv);
     if (Rdy) b.load(Rdy, row, Rd);
   };
-  if (b.active())
+  if (part == Part::apply) {
+    add_parts(call, b, task, sums);
+  } else if (b.active()) {
 #pragma unroll 2
-    for (int row = b.first_row; row < call.rows; row += Block::rows) {
+    for (int row = chunk.first + b.first_row; row < chunk.end; row += Block::rows) {
       load(row);
 #pragma unroll
       for (int j = 0; j < V; ++j) {
@@ -211,17 +215,18 @@ __global__ void __launch_bounds__(256, 2) batch_norm_tangent_backward(const __gr
         sums[4][j] = fmaf(d[j], Rxh, sums[4][j]);
       }
     }
-  b.sum(sums, shared);
+  }
+  if (part != Part::apply) b.sum(sums, shared);
+  if (part == Part::sums) return publish_parts(call, b, task, chunk.index, sums);
   float RdW[V];
 #pragma unroll
   for (int j = 0; j < V; ++j) RdW[j] = sums[3][j] + sums[4][j];
-  b.publish(call.gamma(call.Rdw, task), RdW);
-  b.publish(call.beta(call.Rdw, task), sums[2]);
+  if (chunk.index == 0) b.publish(call.gamma(call.Rdw, task), RdW), b.publish(call.beta(call.Rdw, task), sums[2]);
   float* Rdx = call.Rdx.of(task);
   if (!Rdx || !b.active()) return;
   const float n = static_cast<float>(call.counted > 0 ? call.counted : 1);
 #pragma unroll 2
-  for (int row = b.first_row; row < call.rows; row += Block::rows) {
+  for (int row = chunk.first + b.first_row; row < chunk.end; row += Block::rows) {
     load(row);
     const float counts = row < call.counted ? 1.0f / n : 0.0f;
 #pragma unroll
@@ -240,32 +245,50 @@ __global__ void __launch_bounds__(256, 2) batch_norm_tangent_backward(const __gr
 
 class BatchNormCuda final : public LayerPasses {
  public:
-  BatchNormCuda(const BatchNorm& layer, const Geometry& g, CudaLane& lane) : lane_(lane) {
+  BatchNormCuda(const BatchNorm& layer, const Geometry& g, Array scratch, CudaLane& lane) : lane_(lane) {
     const int pixels = g.input.height * g.input.width;
     call_.channels = g.input.channels, call_.rows = g.examples * pixels, call_.counted = g.statistics_rows * pixels;
+    call_.chunks = batch_norm_chunks(g), call_.rows_per_chunk = (call_.rows + call_.chunks - 1) / call_.chunks;
+    call_.parts = TaskRows(scratch);
     call_.scale = layer.scale, call_.shift = layer.shift, call_.eps = static_cast<float>(layer.eps);
   }
 
   void forward(const Values& v) const override {
     BatchNormCall call = values(v);
-    run("batch norm forward", batch_norm_forward<4>, batch_norm_forward<1>, v.y.tasks, call);
+    run("batch norm forward",
+        {batch_norm_forward<4, Part::whole>, batch_norm_forward<4, Part::sums>, batch_norm_forward<4, Part::apply>},
+        {batch_norm_forward<1, Part::whole>, batch_norm_forward<1, Part::sums>, batch_norm_forward<1, Part::apply>},
+        v.y.tasks, call, call.counted > 0);
   }
   void backward(const Values& v, const Gradients& d) const override {
     BatchNormCall call = values(v);
     call.dy = TaskRows(d.y), call.dx = TaskRows(d.x), call.dw = TaskRows(d.w);
-    run("batch norm backward", batch_norm_backward<4>, batch_norm_backward<1>, v.y.tasks, call);
+    run("batch norm backward",
+        {batch_norm_backward<4, Part::whole>, batch_norm_backward<4, Part::sums>, batch_norm_backward<4, Part::apply>},
+        {batch_norm_backward<1, Part::whole>, batch_norm_backward<1, Part::sums>, batch_norm_backward<1, Part::apply>},
+        v.y.tasks, call);
   }
   void tangent_forward(const Values& v, const Values& R) const override {
     BatchNormCall call = values(v);
     call.Rx = TaskRows(R.x), call.Ry = TaskRows(R.y), call.Rr = TaskRows(R.r), call.Rw = TaskRows(R.w);
-    run("batch norm tangent forward", batch_norm_tangent_forward<4>, batch_norm_tangent_forward<1>, v.y.tasks, call);
+    run("batch norm tangent forward",
+        {batch_norm_tangent_forward<4, Part::whole>, batch_norm_tangent_forward<4, Part::sums>,
+         batch_norm_tangent_forward<4, Part::apply>},
+        {batch_norm_tangent_forward<1, Part::whole>, batch_norm_tangent_forward<1, Part::sums>,
+         batch_norm_tangent_forward<1, Part::apply>},
+        v.y.tasks, call, call.counted > 0);
   }
   void tangent_backward(const Values& v, const Gradients& d, const Values& R, const Gradients& Rd) const override {
     BatchNormCall call = values(v);
     call.dy = TaskRows(d.y);
     call.Rx = TaskRows(R.x), call.Rr = TaskRows(R.r), call.Rw = TaskRows(R.w);
     call.Rdy = TaskRows(Rd.y), call.Rdx = TaskRows(Rd.x), call.Rdw = TaskRows(Rd.w);
-    run("batch norm tangent backward", batch_norm_tangent_backward<4>, batch_norm_tangent_backward<1>, v.y.tasks, call);
+    run("batch norm tangent backward",
+        {batch_norm_tangent_backward<4, Part::whole>, batch_norm_tangent_backward<4, Part::sums>,
+         batch_norm_tangent_backward<4, Part::apply>},
+        {batch_norm_tangent_backward<1, Part::whole>, batch_norm_tangent_backward<1, Part::sums>,
+         batch_norm_tangent_backward<1, Part::apply>},
+        v.y.tasks, call);
   }
 
  private:
@@ -275,13 +298,21 @@ class BatchNormCuda final : public LayerPasses {
     return call;
   }
   using Kernel = void (*)(BatchNormCall);
-  void run(Op op, Kernel by_four, Kernel by_one, int tasks, const BatchNormCall& call) const {
+  struct Kernels {
+    Kernel whole, sums, apply;
+  };
+  /// `sums` false: the pass makes none, its chunks are applied at once.
+  void run(Op op, const Kernels& by_four, const Kernels& by_one, int tasks, const BatchNormCall& call,
+           bool sums = true) const {
     bool vectors = call.channels % 4 == 0;
     for (const TaskRows& rows : {call.x, call.y, call.dy, call.dx, call.Rx, call.Ry, call.Rdy, call.Rdx})
       vectors = vectors && rows.aligned();
-    launch(lane_, op, vectors ? by_four : by_one,
-           dim3(static_cast<unsigned>(tasks), blocks_for(call.channels, ChannelBlock<1>::channels)), dim3(256), 0,
-           call);
+    const Kernels& kernels = vectors ? by_four : by_one;
+    const dim3 grid(static_cast<unsigned>(tasks), blocks_for(call.channels, ChannelBlock<1>::channels),
+                    static_cast<unsigned>(call.chunks));
+    if (call.chunks == 1) return launch(lane_, op, kernels.whole, grid, dim3(256), 0, call);
+    if (sums) launch(lane_, op, kernels.sums, grid, dim3(256), 0, call);
+    launch(lane_, op, kernels.apply, grid, dim3(256), 0, call);
   }
 
   BatchNormCall call_;
@@ -290,8 +321,8 @@ class BatchNormCuda final : public LayerPasses {
 
 }  // namespace
 
-std::unique_ptr<LayerPasses> bind(const BatchNorm& layer, const Geometry& geometry, Array, CudaLane& lane) {
-  return std::make_unique<BatchNormCuda>(layer, geometry, lane);
+std::unique_ptr<LayerPasses> bind(const BatchNorm& layer, const Geometry& geometry, Array scratch, CudaLane& lane) {
+  return std::make_unique<BatchNormCuda>(layer, geometry, scratch, lane);
 }
 
 }  // namespace cumeta

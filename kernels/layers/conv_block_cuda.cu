@@ -134,7 +134,7 @@ class ConvBlockCuda final : public LayerPasses {
       launch(lane_, op, block_forward<T, VA, VB>, grid(tasks, work), dim3(T::threads), 0, plan.call, norm, tangent,
              tickets(tasks));
     };
-    ConvolutionLaunches::pick_forward(plan, go);
+    ConvolutionLaunches::pick_forward<WideTiles>(plan, go);
   }
 
   void backward(Op op, const ConvolutionLaunches::BackwardPlan& plan, const NormCall& norm, bool tangent,
@@ -154,7 +154,7 @@ class ConvBlockCuda final : public LayerPasses {
         launch(lane_, op, block_backward<D, W, 4, 4, true>, grid(tasks, work), dim3(W::threads), 0, data, weights, norm,
                tangent, tickets(tasks));
       };
-      return ConvolutionLaunches::pick_joint(plan, go);
+      return ConvolutionLaunches::pick_joint<WideTiles>(plan, go);
     }
     if (plan.data.empty()) {
       const int work = gradients + ConvolutionLaunches::weight_work(weights) + splits;
@@ -162,7 +162,7 @@ class ConvBlockCuda final : public LayerPasses {
         launch(lane_, op, block_backward<W, W, VA, VB, false>, grid(tasks, work), dim3(W::threads), 0, GatherCall{},
                weights, norm, tangent, tickets(tasks));
       };
-      return ConvolutionLaunches::pick_weights(plan, go);
+      return ConvolutionLaunches::pick_weights<WideTiles>(plan, go);
     }
     launch(lane_, op, vectors(norm) ? block_gradients<4> : block_gradients<1>, grid(tasks, gradients), dim3(256), 0,
            norm, tangent, tickets(tasks));

@@ -17,9 +17,10 @@ enum class Layout { along_row, along_k };
 template <int TM_, int TN_, int R_, int C_, int G_, int KG_, int stages_>
 struct Tile {
   static constexpr int TM = TM_, TN = TN_, R = R_, C = C_, G = G_, KG = KG_, stages = stages_;
-  static constexpr int min_blocks = TM * TN < 64 ? 2 : R * C * G <= 128 ? 3 : 1;
+  static constexpr int KU = KG <= 8 ? KG : 4;  // k of the inner loop's step
+  static constexpr int min_blocks = R * C * G <= 128 ? 3 : TM * TN < 64 ? 2 : 1;
   static constexpr int BM = TM * R, BN = TN * C, KB = G * KG, group = R * C, threads = group * G;
-  static_assert(KG % 4 == 0 && TN % 4 == 0);
+  static_assert(KG % KU == 0 && KU % 4 == 0 && TN % 4 == 0);
 
   /// Rows along k are padded by four numbers: rows that a warp reads together fall into different banks.
   CUMETA_HD static constexpr int pitch(Layout layout, int width) { return layout == Layout::along_k ? KB + 4 : width; }
@@ -66,12 +67,12 @@ __device__ __forceinline__ void place(int u, int& row, int& column) {
   }
 }
 
-/// sum += A B over the thread's KG numbers of k; the tiles begin at the thread's own k, rows and columns.
+/// sum += A B over KU numbers of k; the tiles begin at the thread's own k, rows and columns.
 template <class T, Layout LA, Layout LB>
-__device__ __forceinline__ void multiply_chunk(const float* a_tile, const float* b_tile, float (&sum)[T::TM][T::TN]) {
+__device__ __forceinline__ void multiply_step(const float* a_tile, const float* b_tile, float (&sum)[T::TM][T::TN]) {
   constexpr int pitch_a = T::pitch(LA, T::BM), pitch_b = T::pitch(LB, T::BN);
 #pragma unroll
-  for (int k0 = 0; k0 < T::KG; k0 += 4) {
+  for (int k0 = 0; k0 < T::KU; k0 += 4) {
     float b[4][T::TN];
     if constexpr (LB == Layout::along_row) {
 #pragma unroll
@@ -112,6 +113,18 @@ __device__ __forceinline__ void multiply_chunk(const float* a_tile, const float*
             for (int j = 0; j < T::TN; ++j) sum[i + h][j] = fmaf(a[h], b[k][j], sum[i + h][j]);
         }
     }
+  }
+}
+
+/// The same over the thread's KG numbers of k. Not unrolled: the loader's registers and a whole chunk's operands at
+/// once would not fit beside the sums.
+template <class T, Layout LA, Layout LB>
+__device__ __forceinline__ void multiply_chunk(const float* a_tile, const float* b_tile, float (&sum)[T::TM][T::TN]) {
+#pragma unroll 1
+  for (int k0 = 0; k0 < T::KG; k0 += T::KU) {
+    multiply_step<T, LA, LB>(a_tile, b_tile, sum);
+    a_tile += LA == Layout::along_k ? T::KU : T::KU * T::pitch(LA, T::BM);
+    b_tile += LB == Layout::along_k ? T::KU : T::KU * T::pitch(LB, T::BN);
   }
 }
 

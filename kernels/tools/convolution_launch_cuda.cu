@@ -28,7 +28,7 @@ void ConvolutionLaunches::run_forward(Op op, const ForwardPlan& plan, int tasks)
     launch(lane_, op, gather_kernel<T, VA, VB, false>, grid(tasks, plan.call.shape.tiles * plan.call.column_tiles),
            dim3(T::threads), 0, plan.call);
   };
-  pick_forward(plan, go);
+  pick_forward<Tiles>(plan, go);
 }
 
 void ConvolutionLaunches::run_backward(Op op, const BackwardPlan& plan, const Array& dw, int tasks) const {
@@ -39,21 +39,21 @@ void ConvolutionLaunches::run_backward(Op op, const BackwardPlan& plan, const Ar
              grid(tasks, data.shape.tiles * data.column_tiles + weight_work(plan.weights)), dim3(D::threads), 0, data,
              plan.weights);
     };
-    pick_joint(plan, go);
+    pick_joint<Tiles>(plan, go);
   } else {
     for (const GatherCall& call : plan.data) {
       const auto go = [&]<class T, int V>() {
         launch(lane_, op, gather_kernel<T, V, V, true>, grid(tasks, call.shape.tiles * call.column_tiles),
                dim3(T::threads), 0, call);
       };
-      pick_data(plan, go);
+      pick_data<Tiles>(plan, go);
     }
     if (plan.weights.row_tiles > 0) {
       const auto go = [&]<class T, int VA, int VB>() {
         launch(lane_, op, weight_kernel<T, VA, VB>, grid(tasks, weight_work(plan.weights)), dim3(T::threads), 0,
                plan.weights);
       };
-      pick_weights(plan, go);
+      pick_weights<Tiles>(plan, go);
     }
   }
   if (!dw || weights_.splits == 1) return;

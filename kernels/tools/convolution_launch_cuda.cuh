@@ -105,8 +105,8 @@ class ConvolutionLaunches {
   void run_forward(Op op, const ForwardPlan& plan, int tasks) const;
   /// One launch where the plan is joint, else one per part; one more where dw is made of splits.
   void run_backward(Op op, const BackwardPlan& plan, const Array& dw, int tasks) const;
-  /// go.operator()<Tile, VA, VB>() for the plan's tile.
-  template <class Go>
+  /// go.operator()<Tile, VA, VB>() for the plan's tile, one of `Family`.
+  template <class Family, class Go>
   static void pick_forward(const ForwardPlan& plan, const Go& go) {
     const GatherTile tile = plan.tile;
     if (plan.vectors == Vectors::none) return go.template operator()<TileM64N64, 1, 1>();
@@ -114,10 +114,10 @@ class ConvolutionLaunches {
       if (tile == GatherTile::m128n64_short) return go.template operator()<TileM128N64Short, 1, 4>();
       return go.template operator()<TileM128N32, 1, 4>();
     }
-    if (tile == GatherTile::m128n32) return go.template operator()<TileM128N32, 4, 4>();
-    if (tile == GatherTile::m20n64) return go.template operator()<TileM20N64, 4, 4>();
-    if (tile == GatherTile::m20n32) return go.template operator()<TileM20N32, 4, 4>();
-    return go.template operator()<TileM64N64, 4, 4>();
+    if (tile == GatherTile::m128n32) return go.template operator()<typename Family::M128N32, 4, 4>();
+    if (tile == GatherTile::m20n64) return go.template operator()<typename Family::M20N64, 4, 4>();
+    if (tile == GatherTile::m20n32) return go.template operator()<typename Family::M20N32, 4, 4>();
+    return go.template operator()<typename Family::M64N64, 4, 4>();
   }
 
   static int weight_work(const WeightCall& w) { return w.row_tiles * w.column_tiles * w.shape.splits + w.bias_blocks; }
@@ -154,32 +154,34 @@ class ConvolutionLaunches {
 
  public:
   /// go.operator()<Tile, V>() for the plan's data tile.
-  template <class Go>
+  template <class Family, class Go>
   static void pick_data(const BackwardPlan& plan, const Go& go) {
     if (!plan.data_vectors) return go.template operator()<TileM64N64, 1>();
-    if (plan.data_tile == GatherTile::m128n32) return go.template operator()<TileM128N32, 4>();
-    if (plan.data_tile == GatherTile::m20n64) return go.template operator()<TileM20N64, 4>();
-    if (plan.data_tile == GatherTile::m20n32) return go.template operator()<TileM20N32, 4>();
-    return go.template operator()<TileM64N64, 4>();
+    if (plan.data_tile == GatherTile::m128n32) return go.template operator()<typename Family::M128N32, 4>();
+    if (plan.data_tile == GatherTile::m20n64) return go.template operator()<typename Family::DataM20N64, 4>();
+    if (plan.data_tile == GatherTile::m20n32) return go.template operator()<typename Family::DataM20N32, 4>();
+    return go.template operator()<typename Family::DataM64N64, 4>();
   }
   /// go.operator()<Tile, VA, VB>() for the plan's weight tile.
-  template <class Go>
+  template <class Family, class Go>
   static void pick_weights(const BackwardPlan& plan, const Go& go) {
     if (plan.vectors == Vectors::none) return go.template operator()<TileM64N64, 1, 1>();
     if (plan.vectors == Vectors::half) {
       if (plan.weight_tile == WeightTile::m16n64) return go.template operator()<TileM16N64, 1, 4>();
       return go.template operator()<TileM32N32, 1, 4>();
     }
-    if (plan.weight_tile == WeightTile::m64n32) return go.template operator()<TileM64N32, 4, 4>();
-    return go.template operator()<TileM64N64, 4, 4>();
+    if (plan.weight_tile == WeightTile::m64n32) return go.template operator()<typename Family::WeightM64N32, 4, 4>();
+    return go.template operator()<typename Family::WeightM64N64, 4, 4>();
   }
   /// go.operator()<data tile, weight tile>() for a joint plan.
-  template <class Go>
+  template <class Family, class Go>
   static void pick_joint(const BackwardPlan& plan, const Go& go) {
-    if (plan.data_tile == GatherTile::m128n32) return go.template operator()<TileM128N32, TileM64N32>();
-    if (plan.data_tile == GatherTile::m20n64) return go.template operator()<TileM20N64, TileM64N64>();
-    if (plan.data_tile == GatherTile::m20n32) return go.template operator()<TileM20N32, TileM64N64>();
-    return go.template operator()<TileM64N64, TileM64N64>();
+    using Wide = typename Family::WeightM64N64;
+    if (plan.data_tile == GatherTile::m128n32)
+      return go.template operator()<typename Family::M128N32, typename Family::WeightM64N32>();
+    if (plan.data_tile == GatherTile::m20n64) return go.template operator()<typename Family::DataM20N64, Wide>();
+    if (plan.data_tile == GatherTile::m20n32) return go.template operator()<typename Family::DataM20N32, Wide>();
+    return go.template operator()<typename Family::DataM64N64, Wide>();
   }
 
  private:

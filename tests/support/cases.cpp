@@ -131,10 +131,13 @@ void add_convolutions(std::vector<LayerCase>& cases) {
            // Omniglot's four layers, miniImageNet's first and an inner one
            convolution(image(28, 28, 1), 64, 3, 2, 1, 5, 2),
            convolution(image(14, 14, 64), 64, 3, 2, 1, 1, 2),
+           convolution(image(14, 14, 64), 64, 3, 2, 1, 4, 1),
            convolution(image(7, 7, 64), 64, 3, 2, 1, 5, 2),
            convolution(image(4, 4, 64), 64, 3, 2, 1, 5, 3),
            convolution(image(21, 21, 3), 32, 3, 1, 1, 1, 2),
            convolution(image(10, 10, 32), 32, 3, 1, 1, 1, 2),
+           convolution(image(13, 13, 32), 32, 3, 1, 1, 1, 1),
+           convolution(image(5, 6, 4), 4, 15, 1, 7, 1, 2),  // more taps to a side than a word has bits for
            // more pixels than one block's sum of a weight gradient
            convolution(image(21, 21, 3), 32, 3, 1, 1, 5, 1),
            convolution(image(24, 24, 8), 8, 3, 1, 1, 4, 1),
@@ -152,7 +155,10 @@ void add_batch_norms(std::vector<LayerCase>& cases) {
   for (const auto& c :
        {batch_norm(features(1), true, true, 10, 10, 25), batch_norm(features(65), true, true, 9, 4, 3),
         batch_norm(image(14, 14, 64), true, true, 5, 5, 2), batch_norm(image(2, 2, 64), false, true, 10, 5, 3),
-        batch_norm(image(2, 2, 33), true, true, 1, 1, 3), batch_norm(image(7, 7, 64), true, true, 30, 5, 1)})
+        batch_norm(image(2, 2, 33), true, true, 1, 1, 3), batch_norm(image(7, 7, 64), true, true, 30, 5, 1),
+        // more rows than one block sums: by four channels and one by one, statistics of some rows, of none
+        batch_norm(image(40, 40, 4), true, true, 3, 3, 2), batch_norm(image(41, 50, 3), true, true, 3, 1, 1),
+        batch_norm(image(40, 40, 4), true, true, 3, 0, 1)})
     cases.push_back(c);
 }
 
