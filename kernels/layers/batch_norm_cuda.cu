@@ -14,7 +14,7 @@ __global__ void __launch_bounds__(256, 2) batch_norm_forward(const __grid_consta
   CUMETA_SHARED(float, shared, 8 * kBatchNormSums * Block::channels);
   const int task = static_cast<int>(blockIdx.x);
   const Block b(static_cast<int>(blockIdx.y), call.channels);
-  const Chunk chunk(call);
+  const Chunk<part> chunk(call);
   const float* x = call.x.of(task);
   float* record = call.r.of(task);
   float mean[V], s[V], gamma[V], beta[V], v[V];
@@ -24,7 +24,7 @@ __global__ void __launch_bounds__(256, 2) batch_norm_forward(const __grid_consta
     join_parts(call, b, task, mean, s);
 #pragma unroll
     for (int j = 0; j < V; ++j) s[j] = 1.0f / sqrtf(s[j] + call.eps);
-    if (chunk.index == 0) b.publish(record, mean), b.publish(record + call.channels, s);
+    if (chunk.index == 0) b.publish(record, mean), b.publish(call.channels + record, s);
   } else if (call.counted > 0) {
     const int end = min(chunk.end, call.counted);
     const float n = static_cast<float>(max(end - chunk.first, 1));
@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(256, 2) batch_norm_forward(const __grid_consta
       s[j] = 1.0f / sqrtf(variance + call.eps);
       both[0][j] = mean[j], both[1][j] = variance * n;
     }
-    if (part == Part::sums) return publish_parts(call, b, task, chunk.index, both);
+    if (part == Part::sums && publish_parts(call, b, task, chunk.index, both)) return;
     b.publish(record, mean);
     b.publish(record + call.channels, s);
   } else {
@@ -83,7 +83,7 @@ __global__ void __launch_bounds__(256, 2) batch_norm_backward(const __grid_const
   CUMETA_SHARED(float, shared, 8 * kBatchNormSums * Block::channels);
   const int task = static_cast<int>(blockIdx.x);
   const Block b(static_cast<int>(blockIdx.y), call.channels);
-  const Chunk chunk(call);
+  const Chunk<part> chunk(call);
   const float *x = call.x.of(task), *dy = call.dy.of(task), *record = call.r.of(task);
   float mean[V], s[V], gamma[V], v[V], d[V], sums[2][V] = {};
   b.parameters(record, 0.0f, mean);
@@ -104,7 +104,7 @@ __global__ void __launch_bounds__(256, 2) batch_norm_backward(const __grid_const
     }
   }
   if (part != Part::apply) b.sum(sums, shared);
-  if (part == Part::sums) return publish_parts(call, b, task, chunk.index, sums);
+  if (part == Part::sums && publish_parts(call, b, task, chunk.index, sums)) return;
   if (chunk.index == 0) b.publish(call.beta(call.dw, task), sums[0]), b.publish(call.gamma(call.dw, task), sums[1]);
   float* dx = call.dx.of(task);
   if (!dx || !b.active()) return;
@@ -129,7 +129,7 @@ __global__ void __launch_bounds__(256, 2) batch_norm_tangent_forward(const __gri
   CUMETA_SHARED(float, shared, 8 * kBatchNormSums * Block::channels);
   const int task = static_cast<int>(blockIdx.x);
   const Block b(static_cast<int>(blockIdx.y), call.channels);
-  const Chunk chunk(call);
+  const Chunk<part> chunk(call);
   const float *x = call.x.of(task), *Rx = call.Rx.of(task), *record = call.r.of(task);
   float mean[V], s[V], gamma[V], Rgamma[V], Rbeta[V], v[V], Rv[V] = {}, sums[2][V] = {};
   b.parameters(record, 0.0f, mean);
@@ -137,8 +137,8 @@ __global__ void __launch_bounds__(256, 2) batch_norm_tangent_forward(const __gri
   b.parameters(call.gamma(call.w, task), 1.0f, gamma);
   b.parameters(call.gamma(call.Rw, task), 0.0f, Rgamma);
   b.parameters(call.beta(call.Rw, task), 0.0f, Rbeta);
+  const float n = static_cast<float>(max(call.counted, 1));
   if (call.counted > 0 && Rx) {
-    const float n = static_cast<float>(call.counted);
     if (part == Part::apply) {
       add_parts(call, b, task, sums);
     } else if (b.active()) {
@@ -155,11 +155,10 @@ __global__ void __launch_bounds__(256, 2) batch_norm_tangent_forward(const __gri
       }
     }
     if (part != Part::apply) b.sum(sums, shared);
-    if (part == Part::sums) return publish_parts(call, b, task, chunk.index, sums);
-#pragma unroll
-    for (int j = 0; j < V; ++j) sums[0][j] /= n, sums[1][j] /= n;
   }
-  if (part == Part::sums) return;
+  if (part == Part::sums && publish_parts(call, b, task, chunk.index, sums)) return;
+#pragma unroll
+  for (int j = 0; j < V; ++j) sums[0][j] /= n, sums[1][j] /= n;
   float* Rr = call.Rr.of(task);
   if (chunk.index == 0) b.publish(Rr, sums[0]), b.publish(Rr ? Rr + call.channels : nullptr, sums[1]);
   if (!b.active()) return;
@@ -183,7 +182,7 @@ __global__ void __launch_bounds__(256, 2) batch_norm_tangent_backward(const __gr
   CUMETA_SHARED(float, shared, 8 * kBatchNormSums * Block::channels);
   const int task = static_cast<int>(blockIdx.x);
   const Block b(static_cast<int>(blockIdx.y), call.channels);
-  const Chunk chunk(call);
+  const Chunk<part> chunk(call);
   const float *x = call.x.of(task), *dy = call.dy.of(task), *Rx = call.Rx.of(task), *Rdy = call.Rdy.of(task);
   const float *record = call.r.of(task), *Rr = call.Rr.of(task);
   float mean[V], s[V], m1[V], m2[V], gamma[V], Rgamma[V], v[V], d[V], Rv[V] = {}, Rd[V] = {}, sums[5][V] = {};
@@ -217,7 +216,7 @@ __global__ void __launch_bounds__(256, 2) batch_norm_tangent_backward(const __gr
     }
   }
   if (part != Part::apply) b.sum(sums, shared);
-  if (part == Part::sums) return publish_parts(call, b, task, chunk.index, sums);
+  if (part == Part::sums && publish_parts(call, b, task, chunk.index, sums)) return;
   float RdW[V];
 #pragma unroll
   for (int j = 0; j < V; ++j) RdW[j] = sums[3][j] + sums[4][j];

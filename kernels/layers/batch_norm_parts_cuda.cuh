@@ -29,22 +29,25 @@ struct BatchNormCall {
 enum class Part { whole, sums, apply };
 
 /// The rows of this block.
+template <Part part>
 struct Chunk {
-  int index, first, end;
+  int index = 0, first = 0, end;
 
-  __device__ explicit Chunk(const BatchNormCall& call)
-      : index(static_cast<int>(blockIdx.z)),
-        first(index * call.rows_per_chunk),
-        end(min(call.rows, first + call.rows_per_chunk)) {}
+  __device__ explicit Chunk(const BatchNormCall& call) : end(call.rows) {
+    if (part == Part::whole) return;
+    index = static_cast<int>(blockIdx.z), first = index * call.rows_per_chunk;
+    end = min(call.rows, first + call.rows_per_chunk);
+  }
 };
 
-/// N sums of this block's chunk go to the scratch.
+/// N sums of this block's chunk go to the scratch. True: that was all there is to do.
 template <class Block, int N>
-__device__ __forceinline__ void publish_parts(const BatchNormCall& call, const Block& b, int task, int chunk,
+__device__ __forceinline__ bool publish_parts(const BatchNormCall& call, const Block& b, int task, int chunk,
                                               const float (&sums)[N][Block::V]) {
   float* to = call.parts.of(task) + static_cast<std::int64_t>(chunk) * kBatchNormSums * call.channels;
 #pragma unroll
   for (int n = 0; n < N; ++n) b.publish(to + n * call.channels, sums[n]);
+  return true;
 }
 /// The sum over all chunks, in their order.
 template <class Block, int N>
