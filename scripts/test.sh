@@ -73,6 +73,8 @@ if $deep; then
   if [[ -x tests/mutants/run.py ]]; then
     say "mutants"
     python3 tests/mutants/run.py --subset
+    say "barriers"
+    python3 tests/mutants/run.py --barriers
   fi
   for sanitizer in asan-ubsan tsan; do
     say "$sanitizer"

@@ -79,8 +79,8 @@ void trace(const Launch& launch) {
   if (!path) return;
   static std::FILE* file = std::fopen(path, "w");
   if (!file) return;
-  std::fprintf(file, "%s grid %ux%ux%u block %u shared %zu\n", launch.name, launch.grid.x, launch.grid.y,
-               launch.grid.z, launch.block.x * launch.block.y * launch.block.z, launch.dynamic_shared);
+  std::fprintf(file, "%s grid %ux%ux%u block %u shared %zu\n", launch.name, launch.grid.x, launch.grid.y, launch.grid.z,
+               launch.block.x * launch.block.y * launch.block.z, launch.dynamic_shared);
   std::fflush(file);
 }
 }  // namespace
