@@ -150,11 +150,13 @@ void run(const BenchArguments& arguments) {
                        {"fraction_of_peak", cuda ? nlohmann::json() : nlohmann::json(gflops / cold_peak)},
                        {"flops", c.plan.flops},
                        {"launches", c.plan.launches},
+                       {"layers", json_of(c.plan.layers)},
                        {"bytes", c.bytes},
                        {"planned_bytes", c.plan.bytes}});
   }
   if (arguments.json)
     return print_json({{"device", device},
+                       {"implementation", to_string(recipe.options.implementation)},
                        {"simd", simd_target()},
                        {"threads", threads},
                        {"support", tasks.support},

@@ -47,6 +47,13 @@ void print_json(const nlohmann::json& value) {
   std::fflush(stdout);
 }
 
+nlohmann::json json_of(const std::vector<PlannedLayers>& layers) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const PlannedLayers& run : layers)
+    list.push_back({{"first", run.first}, {"last", run.last}, {"kind", run.kind}, {"by", run.by}});
+  return list;
+}
+
 std::string bytes_text(std::int64_t bytes) {
   const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
   double amount = static_cast<double>(bytes);

@@ -44,6 +44,9 @@ void add_json_option(CLI::App& command, bool& json);
 nlohmann::json adapted_json(std::span<const std::string> names, const Model& model);
 void print_json(const nlohmann::json& value);
 
+/// Which layers run by whom.
+nlohmann::json json_of(const std::vector<PlannedLayers>& layers);
+
 /// "1.50 MiB", "12 B".
 std::string bytes_text(std::int64_t bytes);
 /// "01:02:03".

@@ -29,6 +29,7 @@ PlanOptions plan_options(const Recipe& recipe, const std::string& machine) {
   options.chunk = recipe.options.chunk;
   options.activations = recipe.options.activations;
   options.optimizer = recipe.options.optimizer;
+  options.implementation = recipe.options.implementation;
   return options;
 }
 
@@ -36,6 +37,9 @@ nlohmann::json as_json(const Plan& plan, const Recipe& recipe, const TaskSizes& 
   nlohmann::json arrays = nlohmann::json::array();
   for (const PlannedArray& array : plan.arrays) arrays.push_back({{"name", array.name}, {"bytes", array.bytes}});
   return {{"device", to_string(plan.device)},
+          {"implementation", to_string(plan.implementation)},
+          {"measured", plan.measured},
+          {"layers", json_of(plan.layers)},
           {"machine", options.machine.name},
           {"algorithm", name_of(recipe.algorithm)},
           {"order", to_string(plan.order)},

@@ -73,6 +73,9 @@ void parse_plan(Section section, Options& options) {
   options.activations = section.choice<Activations>(
       "activations", "automatic",
       {{"automatic", Activations::automatic}, {"store", Activations::store}, {"recompute", Activations::recompute}});
+  options.implementation = section.choice<Implementation>(
+      "implementation", "own",
+      {{"own", Implementation::own}, {"vendor", Implementation::vendor}, {"fastest", Implementation::fastest}});
   section.finish();
 }
 
@@ -114,15 +117,47 @@ EvaluateSettings parse_evaluate(Section section) {
 }
 
 /// A key of another section's name, or a section that does not exist, and the nearest one there is.
-const std::vector<std::string> all_keys = {
-    "run.seed",           "run.updates",          "run.tasks",          "run.threads",        "run.memory_limit",
-    "run.report_every",   "run.checkpoint_every", "run.validate_every", "run.validate_tasks", "run.on_nonfinite",
-    "device.kind",        "device.ordinal",       "device.precision",   "algorithm.kind",     "algorithm.order",
-    "algorithm.steps",    "algorithm.rate",       "plan.chunk",         "plan.activations",   "data.kind",
-    "data.ways",          "data.shots",           "data.query",         "data.root",          "data.split",
-    "data.amplitude",     "data.phase",           "data.rotations",     "optimizer.kind",     "optimizer.rate",
-    "optimizer.schedule", "optimizer.clip_norm",  "model.kind",         "model.input",        "model.layers",
-    "model.loss",         "model.reduction",      "evaluate.steps",     "evaluate.tasks",     "evaluate.shots"};
+const std::vector<std::string> all_keys = {"run.seed",
+                                           "run.updates",
+                                           "run.tasks",
+                                           "run.threads",
+                                           "run.memory_limit",
+                                           "run.report_every",
+                                           "run.checkpoint_every",
+                                           "run.validate_every",
+                                           "run.validate_tasks",
+                                           "run.on_nonfinite",
+                                           "device.kind",
+                                           "device.ordinal",
+                                           "device.precision",
+                                           "algorithm.kind",
+                                           "algorithm.order",
+                                           "algorithm.steps",
+                                           "algorithm.rate",
+                                           "plan.chunk",
+                                           "plan.activations",
+                                           "plan.implementation",
+                                           "data.kind",
+                                           "data.ways",
+                                           "data.shots",
+                                           "data.query",
+                                           "data.root",
+                                           "data.split",
+                                           "data.amplitude",
+                                           "data.phase",
+                                           "data.rotations",
+                                           "optimizer.kind",
+                                           "optimizer.rate",
+                                           "optimizer.schedule",
+                                           "optimizer.clip_norm",
+                                           "model.kind",
+                                           "model.input",
+                                           "model.layers",
+                                           "model.loss",
+                                           "model.reduction",
+                                           "evaluate.steps",
+                                           "evaluate.tasks",
+                                           "evaluate.shots"};
 
 void check_sections(const RecipeTable& recipe) {
   const std::vector<std::string> known = {"run",  "device",    "algorithm", "plan",

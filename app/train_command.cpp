@@ -218,6 +218,8 @@ class Training {
                   {"bytes", learner_.plan_for({recipe_.run.tasks, episodes_.support(), episodes_.query()}).bytes},
                   {"seconds", seconds},
                   {"device", learner_.device_name()},
+                  {"implementation", to_string(learner_.options().implementation)},
+                  {"layers", json_of(learner_.plan_for(recipe_.sizes()).layers)},
                   {"best", best}});
       return;
     }

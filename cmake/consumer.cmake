@@ -2,8 +2,17 @@
 # Tests of what is installed: `binaries` (shown names, needed libraries), `consumer` (a stranger's projects), and
 # `gpu_check_dry_run`, the script for machines with a GPU, on the emulated plugin.
 if(CUMETA_TESTS AND TARGET cumeta_program AND NOT CUMETA_SANITIZE)
+  set(plugins)
+  if(TARGET cumeta_cuda)
+    list(APPEND plugins $<TARGET_FILE:cumeta_cuda>)
+  elseif(TARGET cumeta_cuda_vendor)
+    list(APPEND plugins -)
+  endif()
+  if(TARGET cumeta_cuda_vendor)
+    list(APPEND plugins $<TARGET_FILE:cumeta_cuda_vendor>)
+  endif()
   add_test(NAME binaries COMMAND ${PROJECT_SOURCE_DIR}/tests/consumer/check_binaries.sh
-    $<TARGET_FILE:cumeta> $<TARGET_FILE:cumeta_program>)
+    $<TARGET_FILE:cumeta> $<TARGET_FILE:cumeta_program> ${plugins})
   set(emulated)
   if(TARGET cumeta_cuda_emulated)
     set(emulated $<TARGET_FILE:cumeta_cuda_emulated>)

@@ -49,10 +49,33 @@ if(CUMETA_CUDA STREQUAL "ON" OR (CUMETA_CUDA STREQUAL "AUTO" AND CUMETA_NVCC))
   target_link_libraries(cumeta_cuda PRIVATE ${CMAKE_DL_LIBS})
 endif()
 
+# --- cuBLAS and cuDNN, in a plugin of their own ---------------------------------------------------------------------
+# Host code alone: it needs the toolkit's headers and the two libraries, no nvcc.
+set(CUMETA_VENDOR AUTO CACHE STRING "Build the plugin of cuBLAS and cuDNN: ON, OFF or AUTO (with the CUDA plugin, when both are found)")
+if(CUMETA_VENDOR STREQUAL "ON" OR (CUMETA_VENDOR STREQUAL "AUTO" AND TARGET cumeta_cuda))
+  find_package(CUBLAS MODULE QUIET)
+  find_package(CUDNN 9 MODULE QUIET)
+  if(CUBLAS_FOUND AND CUDNN_FOUND)
+    message(STATUS "Vendor plugin: ${CUBLAS_LIBRARY}, cuDNN ${CUDNN_VERSION} in ${CUDNN_LIBRARY}")
+    add_library(cumeta_cuda_vendor MODULE ${PROJECT_SOURCE_DIR}/kernels/plugin_vendor.cpp)
+    add_dependencies(cumeta_cuda_vendor cumeta_build_id_header)
+    target_include_directories(cumeta_cuda_vendor PRIVATE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include
+      ${PROJECT_BINARY_DIR}/generated/include ${PROJECT_BINARY_DIR}/generated/plugin)
+    target_link_libraries(cumeta_cuda_vendor PRIVATE CUBLAS::cublas CUDNN::cudnn)
+    cumeta_warnings(cumeta_cuda_vendor)
+  elseif(CUMETA_VENDOR STREQUAL "ON")
+    message(FATAL_ERROR "CUMETA_VENDOR=ON, but cuBLAS (found: ${CUBLAS_LIBRARY}) and cuDNN 9 (found: ${CUDNN_LIBRARY}) "
+      "are not both here: install them, or set CUDA_PATH and CUDNN_ROOT")
+  else()
+    message(STATUS "Vendor plugin: not built; cuBLAS found: ${CUBLAS_LIBRARY}, cuDNN 9 found: ${CUDNN_LIBRARY} (set CUDNN_ROOT)")
+  endif()
+endif()
+
 # --- the emulator's -----------------------------------------------------------------------------------------------
 if(CUMETA_EMULATED_CUDA AND EXISTS ${PROJECT_SOURCE_DIR}/cmake/emulated_plugin.cmake)
   include(${PROJECT_SOURCE_DIR}/cmake/emulated_plugin.cmake)
-  cumeta_add_emulated_plugin(cumeta_cuda_emulated ${cumeta_cuda_sources})
+  cumeta_add_emulated_plugin(cumeta_cuda_emulated ${cumeta_cuda_sources}
+    ${PROJECT_SOURCE_DIR}/tests/emulator/vendor_models.cu)
   add_dependencies(cumeta_cuda_emulated_objects cumeta_build_id_header)
   target_include_directories(cumeta_cuda_emulated_objects PRIVATE ${PROJECT_BINARY_DIR}/generated/plugin)
 endif()

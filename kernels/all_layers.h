@@ -13,3 +13,5 @@
 #include "kernels/layers/relu.h"
 #include "kernels/layers/softmax_cross_entropy.h"
 #include "kernels/layers/tanh.h"
+#include "kernels/layers/vendor_conv2d.h"
+#include "kernels/layers/vendor_linear.h"

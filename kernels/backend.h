@@ -2,6 +2,7 @@
 // What the decisions in src/ may ask of a device: memory, lanes that run passes and algebra in order, and the end of a
 // meta-update.
 #pragma once
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <span>
@@ -84,6 +85,15 @@ class Backend {
 
   /// `calls` may only queue work. The default of a host device keeps them and calls them at every run.
   virtual std::unique_ptr<Recording> record(std::function<void()> calls) = 0;
+  /// Runs a recording and waits: how long the device took, in milliseconds.
+  virtual double timed_run(Recording& recording) {
+    const auto begin = std::chrono::steady_clock::now();
+    recording.run();
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+  }
+
+  /// Memory that the backend holds for itself and the plan counts.
+  virtual std::int64_t own_bytes() const { return 0; }
 
   /// Episodes drawn where the tasks run. Null when this backend draws none itself: the host draws and uploads.
   /// Takes what the data set keeps resident; `iteration` is read from control[kControlIteration] at run time.
@@ -103,11 +113,19 @@ class Backend {
 
 std::unique_ptr<Backend> open_reference();
 std::unique_ptr<Backend> open_cpu(int threads, bool pin);
-/// Throws DeviceUnavailable or PluginMismatch; `implementation` and precision as in DeviceOptions.
+/// Streams that a learner's backend opens.
+constexpr int kCudaLanes = 2;
+
+class VendorQueue;
+struct VendorOptions;
+/// Throws DeviceUnavailable or PluginMismatch.
 struct CudaOptions {
   int ordinal = 0;
   int lanes = 1;
   bool tf32 = false;
+  bool vendor = false;  ///< Vendor<...> stages may be bound: cuBLAS and cuDNN are loaded, one queue per lane
+  /// Filled in by open_cuda where vendor is wanted.
+  VendorQueue* (*open_vendor)(const VendorOptions& options) = nullptr;
 };
 std::unique_ptr<Backend> open_cuda(const CudaOptions& options);
 

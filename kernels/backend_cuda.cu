@@ -61,6 +61,7 @@ class CudaBackend final : public Backend {
       lanes_.push_back(std::make_unique<CudaLane>(device_, stream.get(), options.tf32, cuda_debug()));
       joined_.push_back(make_event());
     }
+    if (options.vendor) open_vendor(options);
     check(cudaMemsetAsync(outer_workspace_.get(), 0, outer_step_workspace_bytes(), streams_[0].get()), "open");
     check(cudaStreamSynchronize(streams_[0].get()), "open");
   }
@@ -93,6 +94,8 @@ class CudaBackend final : public Backend {
   }
 
   std::unique_ptr<Recording> record(std::function<void()> calls) override;
+  double timed_run(Recording& recording) override;
+  std::int64_t own_bytes() const override { return vendor_workspace_ ? lanes() * kVendorWorkspace : 0; }
 
   bool draws_episodes() const override { return true; }
   /// A recording that draws is made anew after this.
@@ -127,6 +130,16 @@ class CudaBackend final : public Backend {
     for (int i = 0; i < (count < 1 ? 1 : count); ++i) streams.push_back(make_stream());
     return streams;
   }
+  void open_vendor(const CudaOptions& options) {
+    vendor_workspace_ = allocate(streams_.size() * static_cast<std::size_t>(kVendorWorkspace));
+    for (std::size_t i = 0; i < streams_.size(); ++i)
+      lanes_[i]->set_vendor(std::unique_ptr<VendorQueue>(
+          options.open_vendor({.ordinal = device_.ordinal,
+                               .stream = streams_[i].get(),
+                               .workspace = vendor_workspace_.get() + i * static_cast<std::size_t>(kVendorWorkspace),
+                               .workspace_bytes = kVendorWorkspace,
+                               .tf32 = options.tf32})));
+  }
   void set_mode(CudaLane::Mode mode) {
     for (auto& lane : lanes_) lane->set_mode(mode);
   }
@@ -135,6 +148,7 @@ class CudaBackend final : public Backend {
   std::vector<Stream> streams_;
   Event forked_;
   std::vector<Event> joined_;
+  std::shared_ptr<std::byte> vendor_workspace_;  // outlives the lanes' queues
   std::vector<std::unique_ptr<CudaLane>> lanes_;
   Staging staging_;
   std::shared_ptr<std::byte> outer_workspace_;
@@ -212,6 +226,18 @@ std::unique_ptr<Recording> CudaBackend::record(std::function<void()> calls) {
   check(cudaStreamEndCapture(stream, &captured), "record");
   const Graph graph(captured);
   return std::make_unique<GraphRecording>(device_.ordinal, stream, captured);
+}
+
+double CudaBackend::timed_run(Recording& recording) {
+  check(cudaSetDevice(device_.ordinal), "time a recording");
+  const Event begin = make_event(cudaEventDefault), end = make_event(cudaEventDefault);
+  check(cudaEventRecord(begin.get(), streams_[0].get()), "time a recording");
+  recording.run();
+  check(cudaEventRecord(end.get(), streams_[0].get()), "time a recording");
+  check(cudaEventSynchronize(end.get()), "time a recording");
+  float milliseconds = 0;
+  check(cudaEventElapsedTime(&milliseconds, begin.get(), end.get()), "time a recording");
+  return static_cast<double>(milliseconds);
 }
 
 }  // namespace

@@ -3,13 +3,16 @@
 #pragma once
 #include <cuda_runtime.h>
 
+#include <cassert>
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "kernels/backend.h"
 #include "kernels/plugin.h"
 #include "kernels/row.h"
+#include "kernels/vendor_calls.h"
 
 namespace cumeta {
 
@@ -38,6 +41,12 @@ class CudaLane final : public Lane {
   const DeviceModel& device() const { return device_; }
   bool tf32() const { return tf32_; }    ///< TF32 products are allowed in linear and convolution
   bool debug() const { return debug_; }  ///< wait after every launch, so that a fault names its op
+  /// cuBLAS and cuDNN on this lane's stream; there where the backend was opened with `vendor`.
+  VendorQueue& vendor() const {
+    assert(vendor_);
+    return *vendor_;
+  }
+  void set_vendor(std::unique_ptr<VendorQueue> vendor) { vendor_ = std::move(vendor); }
   Mode mode() const { return mode_; }
   void set_mode(Mode mode) { mode_ = mode; }
 
@@ -60,6 +69,7 @@ class CudaLane final : public Lane {
   cudaStream_t stream_;
   bool tf32_, debug_;
   Mode mode_ = Mode::run;
+  std::unique_ptr<VendorQueue> vendor_;
 };
 
 /// Opens a device: checks driver, ordinal and capability, each failure a DeviceUnavailable with its remedy.

@@ -21,9 +21,15 @@ struct PooledLinear {
   Linear linear;
 };
 
+/// The same layer by the vendor's library (cuBLAS, cuDNN): another stage, so that the plan says what runs.
+template <class L>
+struct Vendor {
+  L layer;
+};
+
 /// Flatten is no stage: in the layout of this library it changes
 /// nothing.
 using Stage = std::variant<Linear, Conv2d, BatchNorm, Relu, LeakyRelu, Tanh, MaxPool2d, GlobalAveragePool, ConvBlock,
-                           PooledLinear>;
+                           PooledLinear, Vendor<Linear>, Vendor<Conv2d>>;
 
 }  // namespace cumeta

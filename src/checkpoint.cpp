@@ -8,6 +8,7 @@
 #include <charconv>
 
 #include "cumeta/error.h"
+#include "src/fastest.h"
 #include "src/learner_impl.h"
 #include "src/model_text.h"
 #include "src/parameters.h"
@@ -134,8 +135,10 @@ void Learner::Impl::write_checkpoint(const std::string& path, const std::string&
                    {"updates", std::to_string(im.updates)},
                    {"skipped", std::to_string(im.skipped)},
                    {"seed", std::to_string(im.options.seed)},
+                   {"implementation", to_string(im.options.implementation)},
                    {"recipe", recipe}};
   if (moments) file.metadata["moments_since"] = std::to_string(im.fresh_since);
+  if (im.measured) file.metadata["implementation_layers"] = text_of(im.vendor);
   safetensors::write(path, file);
 }
 
@@ -198,6 +201,17 @@ void Learner::Impl::read_checkpoint(const std::string& path, bool moments) {
   if (moments) since = count(file, path, "moments_since");
   for (const Array moment : {im.state.first, im.state.second})
     if (!moments && moment) all.emplace_back(moment, std::vector<double>(static_cast<std::size_t>(moment.size), 0.0));
+  // What was measured once stays as it was, so that going on gives the bits of never having stopped.
+  const auto chosen = file.metadata.find("implementation_layers");
+  if (im.options.implementation == Implementation::fastest && chosen != file.metadata.end()) {
+    VendorLayers layers = vendor_layers_from(chosen->second, im.model);
+    if (layers.empty())
+      throw FileError(
+          fmt::format("{}: implementation_layers is \"{}\", not \"own\" or \"vendor\" for each of the {} "
+                      "layers; use the model that made the file",
+                      path, chosen->second, im.model.layers.size()));
+    im.adopt(std::move(layers));
+  }
   for (const auto& [row, values] : all) im.backend->upload(values, row);
   im.updates = done, im.skipped = left_out, im.fresh_since = since, im.rates_given = given;
 }

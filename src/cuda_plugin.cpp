@@ -11,6 +11,7 @@
 #include <system_error>
 
 #include "cumeta/error.h"
+#include "kernels/vendor_calls.h"
 #include "plugin_build_id.h"
 
 namespace cumeta {
@@ -18,6 +19,8 @@ namespace {
 
 constexpr const char* kPluginFile = "libcumeta_cuda.so";
 constexpr const char* kPluginVariable = "CUMETA_CUDA_PLUGIN";
+constexpr const char* kVendorFile = "libcumeta_cuda_vendor.so";
+constexpr const char* kVendorVariable = "CUMETA_CUDA_VENDOR_PLUGIN";
 
 /// Called by the plugin: the exception unwinds through its frames to the host's catch.
 void raise_in_host(ErrorKind kind, const char* text) {
@@ -46,20 +49,23 @@ std::filesystem::path own_folder() {
   return failed ? std::filesystem::path(".") : file.parent_path();
 }
 
-const char* named_plugin() {
-  const char* path = std::getenv(kPluginVariable);
+const char* named(const char* variable) {
+  const char* path = std::getenv(variable);
   return path && *path ? path : nullptr;
 }
+const char* named_plugin() { return named(kPluginVariable); }
 
-std::filesystem::path plugin_path() {
-  if (const char* path = named_plugin()) return path;
+/// The file that the variable names, or the one of that name beside the library.
+std::filesystem::path path_of(const char* variable, const char* name) {
+  if (const char* path = named(variable)) return path;
   const std::filesystem::path folder = own_folder();
   std::error_code failed;
   // A program that holds the library's code itself lies in bin, the plugin in lib beside it.
-  const std::filesystem::path beside = folder.parent_path() / "lib" / kPluginFile;
-  if (!std::filesystem::exists(folder / kPluginFile, failed) && std::filesystem::exists(beside, failed)) return beside;
-  return folder / kPluginFile;
+  const std::filesystem::path beside = folder.parent_path() / "lib" / name;
+  if (!std::filesystem::exists(folder / name, failed) && std::filesystem::exists(beside, failed)) return beside;
+  return folder / name;
 }
+std::filesystem::path plugin_path() { return path_of(kPluginVariable, kPluginFile); }
 
 /// Whether there is a driver at all, without the cost of starting it.
 void require_driver() {
@@ -71,6 +77,7 @@ void require_driver() {
 
 struct Plugin {
   std::filesystem::path path;
+  void* library = nullptr;
   bool emulated = false;
   PluginDevices devices = nullptr;
   PluginOpen open = nullptr;
@@ -85,10 +92,20 @@ F symbol(void* library, const std::filesystem::path& path, const char* name) {
   return reinterpret_cast<F>(found);
 }
 
+void require_same_build(void* library, const std::filesystem::path& path) {
+  const char* build_id = symbol<PluginBuildId>(library, path, "cumeta_plugin_build_id")();
+  if (std::strcmp(build_id, CUMETA_PLUGIN_BUILD_ID) != 0)
+    throw PluginMismatch(
+        fmt::format("cuda: the plugin {} is of build {}, the library of build {}; install both from "
+                    "one build",
+                    path.string(), build_id, CUMETA_PLUGIN_BUILD_ID));
+}
+
 Plugin load_plugin() {
   // The default plugin is asked for only where a driver is; one that is named may be the emulator's, which needs none.
   if (!named_plugin()) require_driver();
-  Plugin plugin{plugin_path(), false, nullptr, nullptr};
+  Plugin plugin;
+  plugin.path = plugin_path();
   std::error_code failed;
   if (!std::filesystem::exists(plugin.path, failed))
     throw DeviceUnavailable(
@@ -104,12 +121,8 @@ Plugin load_plugin() {
     throw DeviceUnavailable(fmt::format("cuda: the plugin {} cannot be loaded: {}", plugin.path.string(),
                                         reason ? reason : "no reason given"));
   }
-  const char* build_id = symbol<PluginBuildId>(library, plugin.path, "cumeta_plugin_build_id")();
-  if (std::strcmp(build_id, CUMETA_PLUGIN_BUILD_ID) != 0)
-    throw PluginMismatch(
-        fmt::format("cuda: the plugin {} is of build {}, the library of build {}; install both from "
-                    "one build",
-                    plugin.path.string(), build_id, CUMETA_PLUGIN_BUILD_ID));
+  plugin.library = library;
+  require_same_build(library, plugin.path);
   plugin.emulated = symbol<PluginIsEmulated>(library, plugin.path, "cumeta_plugin_is_emulated")() != 0;
   plugin.devices = symbol<PluginDevices>(library, plugin.path, "cumeta_plugin_devices");
   plugin.open = symbol<PluginOpen>(library, plugin.path, "cumeta_open_backend");
@@ -117,11 +130,64 @@ Plugin load_plugin() {
   return plugin;
 }
 
+/// Where the vendor plugin is: a file of its own, or the emulator's, which brings models of the libraries.
+std::filesystem::path vendor_path(const Plugin& cuda) {
+  return cuda.emulated && !named(kVendorVariable) ? cuda.path : path_of(kVendorVariable, kVendorFile);
+}
+
+/// cuBLAS and cuDNN through the vendor plugin, loaded here and now.
+VendorOpen load_vendor(const Plugin& cuda) {
+  const std::filesystem::path path = vendor_path(cuda);
+  if (path == cuda.path) return symbol<VendorOpen>(cuda.library, path, "cumeta_open_vendor");
+  constexpr const char* instead = "or set plan.implementation = \"own\"";
+  std::error_code failed;
+  if (!std::filesystem::exists(path, failed))
+    throw DeviceUnavailable(fmt::format(
+        "cuda: no vendor plugin at {}; build with cuBLAS and cuDNN at hand (-DCUMETA_VENDOR=ON), install it "
+        "beside the library, name it in {}, {}",
+        path.string(), kVendorVariable, instead));
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!library) {
+    const char* reason = dlerror();
+    throw DeviceUnavailable(fmt::format(
+        "cuda: the vendor plugin {} cannot be loaded: {}; install cuBLAS 13 and cuDNN 9, put their folder in "
+        "LD_LIBRARY_PATH, {}",
+        path.string(), reason ? reason : "no reason given", instead));
+  }
+  const auto open = symbol<VendorOpen>(library, path, "cumeta_open_vendor");
+  require_same_build(library, path);
+  if (cuda.emulated)
+    throw PluginMismatch(
+        fmt::format("cuda: {} needs a GPU, {} is an emulator; unset {} to use the emulator's own models", path.string(),
+                    cuda.path.string(), kVendorVariable));
+  return open;
+}
+
+VendorQueue* open_vendor_queue(const VendorOptions& options) { return load_vendor(load_plugin())(&kHost, &options); }
+
 }  // namespace
 
-std::unique_ptr<Backend> open_cuda(const CudaOptions& options) {
+std::unique_ptr<Backend> open_cuda(const CudaOptions& given) {
   const Plugin plugin = load_plugin();
+  CudaOptions options = given;
+  if (options.vendor) {
+    load_vendor(plugin);  // what is missing shows before a device is opened
+    options.open_vendor = &open_vendor_queue;
+  }
   return std::unique_ptr<Backend>(plugin.open(CUMETA_PLUGIN_BUILD_ID, &kHost, &options));
+}
+
+std::vector<PluginStatus> plugin_status() {
+  std::vector<PluginStatus> list{{"cuda", plugin_path().string(), {}},
+                                 {"cuda_vendor", path_of(kVendorVariable, kVendorFile).string(), {}}};
+  try {
+    const Plugin plugin = load_plugin();
+    list[1].path = vendor_path(plugin).string();
+    try {
+      load_vendor(plugin);
+    } catch (const Error& error) { list[1].problem = error.what(); }
+  } catch (const Error& error) { list[0].problem = list[1].problem = error.what(); }
+  return list;
 }
 
 Machine machine_of(const CudaDevice& device) {

@@ -67,6 +67,18 @@ std::string to_string(Device device) {
   return "?";
 }
 
+std::string to_string(Implementation implementation) {
+  switch (implementation) {
+    case Implementation::own:
+      return "own";
+    case Implementation::vendor:
+      return "vendor";
+    case Implementation::fastest:
+      return "fastest";
+  }
+  return "?";
+}
+
 Device device_from(const std::string& name) {
   for (Device device : {Device::reference, Device::cpu, Device::cuda})
     if (name == to_string(device)) return device;

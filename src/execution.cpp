@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/execution.h"
 
+#include "kernels/vendor_calls.h"
 #include "src/algorithms/unrolled.h"
 
 namespace cumeta {
@@ -36,13 +37,17 @@ Memory take_memory(Arena& arena, const Problem& p, const Cut& cut) {
   return m;
 }
 
-Bytes count_bytes(const Problem& p, const Cut& cut, const Optimizer& optimizer) {
+Bytes count_bytes(const Problem& p, const Cut& cut, const Optimizer& optimizer, Implementation implementation) {
   const Number number = p.device == Device::reference ? Number::float64 : Number::float32;
   Arena state(number), memory(number);
   take_state(state, p, optimizer);
   take_memory(memory, p, cut);
   Bytes bytes{state.bytes() + memory.bytes(), state.arrays()};
   bytes.arrays.insert(bytes.arrays.end(), memory.arrays().begin(), memory.arrays().end());
+  if (implementation != Implementation::own) {
+    bytes.total += kCudaLanes * kVendorWorkspace;
+    bytes.arrays.push_back({"vendor workspace", kCudaLanes * kVendorWorkspace});
+  }
   return bytes;
 }
 

@@ -51,7 +51,7 @@ struct Bytes {
   std::int64_t total = 0;
   std::vector<PlannedArray> arrays;
 };
-Bytes count_bytes(const Problem& problem, const Cut& cut, const Optimizer& optimizer);
+Bytes count_bytes(const Problem& problem, const Cut& cut, const Optimizer& optimizer, Implementation implementation);
 
 class Execution {
  public:

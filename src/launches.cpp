@@ -2,6 +2,7 @@
 #include "src/launches.h"
 
 #include "kernels/all_layers.h"
+#include "kernels/tools/vendor_passes.h"
 
 namespace cumeta {
 
@@ -31,6 +32,26 @@ class CountingLayer final : public LayerPasses {
   Geometry geometry_;
 };
 
+/// The vendor rows' steps, each one kernel node.
+class CountingSteps {
+ public:
+  explicit CountingSteps(int& count) : count_(&count) {}
+  void fill_rows(const Array&, const Array&, int, int, int) const { ++*count_; }
+  void column_sums(const Array&, const Array&, int, int, int) const { ++*count_; }
+  void transpose(const Transposition&, int) const { ++*count_; }
+  void multiply(const VendorGemm&) const { ++*count_; }
+  void convolution_forward(const VendorConvolution&, const float*, const float*, float, float*) const { ++*count_; }
+  void convolution_backward_data(const VendorConvolution&, const float*, const float*, float, float*) const {
+    ++*count_;
+  }
+  void convolution_backward_filter(const VendorConvolution&, const float*, const float*, float, float*) const {
+    ++*count_;
+  }
+
+ private:
+  int* count_;
+};
+
 class CountingLoss final : public LossPasses {
  public:
   explicit CountingLoss(int& count) : count_(count) {}
@@ -44,7 +65,11 @@ class CountingLoss final : public LossPasses {
 class CountingLane final : public Lane {
  public:
   explicit CountingLane(int& count) : count_(count) {}
-  std::unique_ptr<LayerPasses> bind(const Stage& stage, const Geometry& geometry, Array) override {
+  std::unique_ptr<LayerPasses> bind(const Stage& stage, const Geometry& geometry, Array scratch) override {
+    if (const auto* v = std::get_if<Vendor<Linear>>(&stage))
+      return std::make_unique<VendorLinearPasses<CountingSteps>>(CountingSteps(count_), v->layer, geometry);
+    if (const auto* v = std::get_if<Vendor<Conv2d>>(&stage))
+      return std::make_unique<VendorConv2dPasses<CountingSteps>>(CountingSteps(count_), v->layer, geometry, scratch);
     return std::make_unique<CountingLayer>(count_, stage, geometry);
   }
   std::unique_ptr<LossPasses> bind(const Loss&, const LossGeometry&) override {

@@ -8,6 +8,7 @@
 
 #include "cumeta/error.h"
 #include "src/cuda_plugin.h"
+#include "src/fastest.h"
 #include "src/learner_impl.h"
 #include "src/parameters.h"
 
@@ -41,6 +42,7 @@ void check_options(const Options& o) {
   if (!(o.clip.value >= 0)) refuse("clip.value", o.clip.value, "not be negative");
   if (!(o.clip.norm >= 0)) refuse("clip.norm", o.clip.norm, "not be negative");
   if (o.tasks < 1) refuse("tasks", o.tasks, "be positive");
+  check_implementation(o.device, o.implementation);
   if (o.threads < 0 || o.threads > 4096) refuse("threads", o.threads, "lie in 0 to 4096");
   if (o.precision == Precision::tf32)
     throw InvalidArgument("device.precision tf32: no kernel computes in it yet; choose float32");
@@ -55,13 +57,17 @@ std::shared_ptr<Backend> open_backend(const Options& options) {
     case Device::cpu:
       return open_cpu(options.threads > 0 ? options.threads : cpu_machine().cores, options.pin);
     case Device::cuda:
-      return open_cuda({.ordinal = options.ordinal, .lanes = 2, .tf32 = options.precision == Precision::tf32});
+      return open_cuda({.ordinal = options.ordinal,
+                        .lanes = kCudaLanes,
+                        .tf32 = options.precision == Precision::tf32,
+                        .vendor = options.implementation != Implementation::own});
   }
   throw InvalidArgument("unknown device");
 }
 
 Learner::Impl::Impl(const Model& m, const Algorithm& a, const Options& o) : model(m), algorithm(a), options(o) {
   check_options(options);
+  if (options.implementation == Implementation::vendor) vendor = all_vendor_layers(model);
   shape = make_problem(model, algorithm, {1, 1, 1}, options.device, Goal::evaluation, Statistics::batch);
   shape.goal = Goal::update;
   adapted_set = adapted_names(model, shape);
@@ -72,8 +78,8 @@ Learner::Impl::Impl(const Model& m, const Algorithm& a, const Options& o) : mode
   if (options.device == Device::cpu) machine.cores = backend->lanes();  // the affinity may change, the pool does not
   Arena dry(backend->number());
   take_state(dry, shape, options.optimizer);
-  state_bytes = dry.bytes();
-  state_block = backend->allocate(static_cast<std::size_t>(state_bytes));
+  state_bytes = dry.bytes() + backend->own_bytes();
+  state_block = backend->allocate(static_cast<std::size_t>(dry.bytes()));
   Arena arena(backend->number(), state_block.get());
   state = take_state(arena, shape, options.optimizer);
 
@@ -104,7 +110,33 @@ PlanOptions Learner::Impl::plan_options() const {
   o.device = options.device;
   o.machine = machine, o.optimizer = options.optimizer;
   o.memory_limit = options.memory_limit, o.chunk = options.chunk, o.activations = options.activations;
+  o.implementation = options.implementation;
   return o;
+}
+
+void Learner::Impl::choose_layers(const TaskSizes& sizes, Goal goal, Statistics statistics, int steps) {
+  if (options.implementation != Implementation::fastest || measured) return;
+  // A small model stays the one kernel that it is: no call of a library fits into it.
+  bool program = false;
+  if (!shape.is_reptile()) {
+    const Problem update =
+        make_problem(model, algorithm, sizes, options.device, Goal::update, training_statistics(), -1);
+    program = update.program && mlp_shared_bytes(*update.program) <= machine.shared_memory;
+  }
+  if (program) {
+    vendor.assign(model.layers.size(), false);
+  } else {
+    const Problem own = make_problem(model, algorithm, sizes, options.device, goal, statistics, steps);
+    const Problem all =
+        make_problem(model, algorithm, sizes, options.device, goal, statistics, steps, all_vendor_layers(model));
+    vendor = measure_fastest(*backend, own, all, choose_cut(own, plan_options()).chunk);
+  }
+  measured = true;
+}
+
+void Learner::Impl::adopt(VendorLayers layers) {
+  vendor = std::move(layers), measured = true;
+  prepared_.clear();  // they may be laid out otherwise
 }
 
 void Learner::Impl::evict_for(std::int64_t bytes, std::int64_t limit) {
@@ -128,7 +160,8 @@ std::shared_ptr<Learner::Impl::Prepared> Learner::Impl::prepare(const TaskSizes&
                                                                 std::uint64_t episodes) {
   const auto key = std::make_tuple(sizes.tasks, sizes.support, sizes.query, goal, statistics, steps, episodes);
   if (auto found = prepared_.find(key); found != prepared_.end()) return found->second;
-  const Problem problem = make_problem(model, algorithm, sizes, options.device, goal, statistics, steps);
+  choose_layers(sizes, goal, statistics, steps);
+  const Problem problem = make_problem(model, algorithm, sizes, options.device, goal, statistics, steps, vendor);
   // The limit is the learner's: what runs meanwhile has taken its part, what only waits makes room.
   PlanOptions plan = plan_options();
   std::int64_t& bound = plan.memory_limit > 0 ? plan.memory_limit : plan.machine.memory;
@@ -138,7 +171,7 @@ std::shared_ptr<Learner::Impl::Prepared> Learner::Impl::prepare(const TaskSizes&
     if (prepared.use_count() > 1) busy += prepared->execution->bytes();
   if (limit > 0) bound = std::max<std::int64_t>(1, limit - busy);
   const Cut cut = choose_cut(problem, plan);
-  evict_for(count_bytes(problem, cut, options.optimizer).total, limit);
+  evict_for(count_bytes(problem, cut, options.optimizer, options.implementation).total, limit);
   auto prepared = std::make_shared<Prepared>();
   Prepared& p = *prepared;
   p.execution = std::make_unique<Execution>(*backend, problem, cut, state);
@@ -231,9 +264,13 @@ std::int64_t Learner::updates() const { return impl_->updates; }
 std::int64_t Learner::skipped() const { return impl_->skipped; }
 
 Plan Learner::plan_for(const TaskSizes& sizes) const {
-  const Problem p = make_problem(impl_->model, impl_->algorithm, sizes, impl_->options.device, Goal::update,
-                                 impl_->training_statistics());
-  return describe(p, choose_cut(p, impl_->plan_options()), impl_->plan_options());
+  Impl& im = *impl_;
+  im.choose_layers(sizes, Goal::update, im.training_statistics(), -1);
+  const Problem p = make_problem(im.model, im.algorithm, sizes, im.options.device, Goal::update,
+                                 im.training_statistics(), -1, im.vendor);
+  Plan plan = describe(p, choose_cut(p, im.plan_options()), im.plan_options());
+  plan.measured = im.measured;
+  return plan;
 }
 
 std::vector<double> Learner::parameters() const {

@@ -17,7 +17,9 @@ struct Learner::Impl {
   Options options;
   Problem shape;  ///< of one task with one example: layout, rates and rows do not depend on sizes
   std::shared_ptr<Backend> backend;
-  Machine machine;  ///< the CUDA device's
+  Machine machine;        ///< the CUDA device's
+  VendorLayers vendor;    ///< layers that run by the vendor's library
+  bool measured = false;  ///< implementation fastest: `vendor` is what was measured, here or before a checkpoint
   std::shared_ptr<std::byte> state_block;
   std::int64_t state_bytes = 0;
   State state;
@@ -47,6 +49,10 @@ struct Learner::Impl {
   /// Host devices that compute in float32 draw a task where it runs; others get it uploaded.
   bool draws_in_place() const { return backend->on_host() && backend->number() == Number::float32; }
   void record_training(Prepared& prepared, const Episodes& episodes, bool on_device);
+  /// implementation fastest: chooses on the first call, by these sizes.
+  void choose_layers(const TaskSizes& sizes, Goal goal, Statistics statistics, int steps);
+  /// The choice of a checkpoint.
+  void adopt(VendorLayers layers);
   PlanOptions plan_options() const;
   Statistics training_statistics() const;
 

@@ -50,6 +50,7 @@ Update Learner::Impl::read_report(const Prepared& p, std::span<const double> rep
   u.support_loss.assign(report.begin(), report.begin() + problem.steps);
   u.order = problem.order, u.steps = problem.steps, u.adapted_set = adapted_set, u.skipped = skipped;
   u.bytes = state_bytes + p.execution->bytes();
+  u.implementation = options.implementation;
   return u;
 }
 

@@ -139,12 +139,31 @@ std::optional<ConvBlock> block_at(const Model& model, std::size_t first, int fir
   return block;
 }
 
+bool by_vendor(const VendorLayers& vendor, int layer) {
+  return !vendor.empty() && vendor[static_cast<std::size_t>(layer)];
+}
+
+/// The stages of vendor layers; all others stay as they are.
+void hand_to_vendor(const VendorLayers& vendor, std::vector<PlacedStage>& stages) {
+  for (PlacedStage& stage : stages) {
+    if (!by_vendor(vendor, stage.first_layer)) continue;
+    if (const auto* linear = std::get_if<Linear>(&stage.stage))
+      stage.stage = Vendor<Linear>{*linear};
+    else if (const auto* convolution = std::get_if<Conv2d>(&stage.stage))
+      stage.stage = Vendor<Conv2d>{*convolution};
+  }
+}
+
 /// Replaces runs of layer stages by blocks; offsets and names of parameters stay as they are.
-void fuse_blocks(const Model& model, int first_head_layer, std::vector<PlacedStage>& stages) {
+void fuse_blocks(const Model& model, int first_head_layer, const VendorLayers& vendor,
+                 std::vector<PlacedStage>& stages) {
   std::vector<PlacedStage> fused;
   for (std::size_t i = 0; i < stages.size(); ++i) {
     PlacedStage stage = stages[i];
-    if (const auto block = block_at(model, static_cast<std::size_t>(stage.first_layer), first_head_layer)) {
+    const auto block = by_vendor(vendor, stage.first_layer)
+                           ? std::nullopt
+                           : block_at(model, static_cast<std::size_t>(stage.first_layer), first_head_layer);
+    if (block) {
       const std::size_t last = i + (block->pooled ? 3 : 2);
       stage.stage = *block;
       for (std::size_t part = i + 1; part <= last; ++part) {
@@ -178,7 +197,14 @@ void fuse_pooled_linears(int first_head_layer, std::vector<PlacedStage>& stages)
 
 }  // namespace
 
-ModelLayout lay_out(const Model& model, Device device, int first_head_layer) {
+VendorLayers all_vendor_layers(const Model& model) {
+  VendorLayers all;
+  for (const Layer& layer : model.layers)
+    all.push_back(std::holds_alternative<Linear>(layer) || std::holds_alternative<Conv2d>(layer));
+  return all;
+}
+
+ModelLayout lay_out(const Model& model, Device device, int first_head_layer, const VendorLayers& vendor) {
   const Shape in = model.input;
   if (in.height < 1 || in.width < 1 || in.channels < 1)
     throw InvalidArgument(fmt::format("model: the input shape is {}x{}x{}; every size must be positive", in.height,
@@ -224,7 +250,8 @@ ModelLayout lay_out(const Model& model, Device device, int first_head_layer) {
     all.stages.push_back(std::move(placed));
   }
   if (device == Device::cuda) {
-    fuse_blocks(model, first_head_layer, all.stages);
+    fuse_blocks(model, first_head_layer, vendor, all.stages);
+    hand_to_vendor(vendor, all.stages);
     fuse_pooled_linears(first_head_layer, all.stages);
   }
   if (all.stages.empty()) throw InvalidArgument("model: it has no layer that computes");

@@ -35,9 +35,14 @@ struct ModelLayout {
   bool has_batch_norm = false;
 };
 
+/// Per layer of the model, whether it runs by the vendor's library; empty: none does.
+using VendorLayers = std::vector<bool>;
+/// Every layer that has a vendor column: Linear and Conv2d.
+VendorLayers all_vendor_layers(const Model& model);
+
 /// Checks the model (InvalidArgument names the layer and both numbers) and places its stages. `device` decides which
-/// layers are fused; `first_head_layer` is a boundary that no fused stage crosses (0: none).
-ModelLayout lay_out(const Model& model, Device device, int first_head_layer);
+/// layers are fused; `first_head_layer` is a boundary that no fused stage crosses (0: none). Vendor layers stand alone.
+ModelLayout lay_out(const Model& model, Device device, int first_head_layer, const VendorLayers& vendor = {});
 
 // The rows' functions for any stage.
 Shape output(const Stage& stage, Shape input);

@@ -53,6 +53,37 @@ double refill_flops(const Problem& p) {
   return 2 * std::max(0, p.steps - 1) * static_cast<double>(p.batch) * (head.forward + head.backward) * p.sizes.tasks;
 }
 
+const char* kind_of(const Layer& layer) {
+  struct Kind {
+    const char* operator()(const Linear&) const { return "linear"; }
+    const char* operator()(const Conv2d&) const { return "conv2d"; }
+    const char* operator()(const BatchNorm&) const { return "batch_norm"; }
+    const char* operator()(const Relu&) const { return "relu"; }
+    const char* operator()(const LeakyRelu&) const { return "leaky_relu"; }
+    const char* operator()(const Tanh&) const { return "tanh"; }
+    const char* operator()(const MaxPool2d&) const { return "max_pool2d"; }
+    const char* operator()(const GlobalAveragePool&) const { return "global_average_pool"; }
+    const char* operator()(const Flatten&) const { return "flatten"; }
+  };
+  return std::visit(Kind{}, layer);
+}
+
+std::vector<PlannedLayers> planned_layers(const Problem& p, const Cut& cut) {
+  std::vector<PlannedLayers> all;
+  for (const PlacedStage& stage : p.layout.stages) {
+    PlannedLayers run{stage.first_layer, stage.last_layer, {}, "own"};
+    for (int i = run.first; i <= run.last; ++i) {
+      if (i > run.first) run.kind += "+";
+      run.kind += kind_of(p.model.layers[static_cast<std::size_t>(i)]);
+    }
+    if (std::holds_alternative<Vendor<Linear>>(stage.stage)) run.by = "vendor (cuBLAS)";
+    if (std::holds_alternative<Vendor<Conv2d>>(stage.stage)) run.by = "vendor (cuDNN)";
+    if (cut.program) run.by = "own (small-model program)";
+    all.push_back(std::move(run));
+  }
+  return all;
+}
+
 }  // namespace
 
 Cut choose_cut(const Problem& p, const PlanOptions& options) {
@@ -86,7 +117,7 @@ Cut choose_cut(const Problem& p, const PlanOptions& options) {
     for (int chunk = T; chunk >= 1; chunk = chunk == 1 ? 0 : (chunk + 1) / 2) chunks.push_back(chunk);
   const auto largest_that_fits = [&](Cut cut) -> std::optional<Cut> {
     for (;; --cut.lanes) {
-      const std::int64_t bytes = count_bytes(p, cut, options.optimizer).total;
+      const std::int64_t bytes = count_bytes(p, cut, options.optimizer, options.implementation).total;
       if (limit == 0 || bytes <= limit) return cut;
       least = least ? std::min(least, bytes) : bytes;
       if (options.device != Device::cpu || cut.lanes == 1) return std::nullopt;
@@ -116,13 +147,15 @@ Cut choose_cut(const Problem& p, const PlanOptions& options) {
 Plan describe(const Problem& p, const Cut& cut, const PlanOptions& options) {
   Plan plan;
   plan.device = options.device;
-  Bytes bytes = count_bytes(p, cut, options.optimizer);
+  Bytes bytes = count_bytes(p, cut, options.optimizer, options.implementation);
   plan.bytes = bytes.total, plan.arrays = std::move(bytes.arrays);
   plan.lanes = cut.lanes, plan.chunk = cut.chunk, plan.chunks = cut.chunks(p.sizes.tasks),
   plan.recompute = cut.recompute;
   const int cores = options.device == Device::cpu ? std::max(1, options.machine.cores) : cut.lanes;
   plan.idle_cores = (cores - plan.chunks % cores) % cores;
   plan.order = p.order;
+  plan.implementation = options.implementation;
+  plan.layers = planned_layers(p, cut);
   plan.flops = flops(p, p.second_order()), plan.first_order_flops = flops(p, false);
   if (options.device == Device::cuda) plan.launches = count_launches(p, cut, options.optimizer);
   return plan;
@@ -130,7 +163,10 @@ Plan describe(const Problem& p, const Cut& cut, const PlanOptions& options) {
 
 Plan plan(const Model& model, const Algorithm& algorithm, const TaskSizes& sizes, const PlanOptions& options) {
   const Statistics statistics = statistics_of(model) == Statistics::support ? Statistics::support : Statistics::batch;
-  const Problem p = make_problem(model, algorithm, sizes, options.device, Goal::update, statistics);
+  check_implementation(options.device, options.implementation);
+  const Problem p =
+      make_problem(model, algorithm, sizes, options.device, Goal::update, statistics, -1,
+                   options.implementation == Implementation::vendor ? all_vendor_layers(model) : VendorLayers{});
   return describe(p, choose_cut(p, options), options);
 }
 
@@ -144,7 +180,17 @@ std::string Plan::text() const {
   out += fmt::format("tapes        {}\n", recompute ? "recomputed" : "stored");
   out += fmt::format("GFLOP        {:.6f} ({:.6f} in first order, ratio {:.3f})\n", flops * 1e-9,
                      first_order_flops * 1e-9, flops / first_order_flops);
-  if (device == Device::cuda) out += fmt::format("kernel nodes {}\n", launches);
+  if (device != Device::cuda) return out;
+  out += fmt::format("kernel nodes {}\n", launches);
+  out += fmt::format("kernels      {}{}\n", to_string(implementation),
+                     implementation == Implementation::vendor ? "; a call of cuBLAS or cuDNN counts as one node"
+                     : implementation == Implementation::fastest
+                         ? (measured ? "; as measured on this device" : "; not measured here, counted with own kernels")
+                         : "");
+  for (const PlannedLayers& run : layers)
+    out += fmt::format("  {:<8}{:<40}{}\n",
+                       run.first == run.last ? fmt::format("{}", run.first) : fmt::format("{}-{}", run.first, run.last),
+                       run.kind, run.by);
   return out;
 }
 

@@ -102,7 +102,7 @@ std::optional<MlpProgram> program_of(const Problem& p) {
 }  // namespace
 
 Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskSizes& sizes, Device device, Goal goal,
-                     Statistics query_statistics, int steps) {
+                     Statistics query_statistics, int steps, const VendorLayers& vendor) {
   check_numbers(algorithm, sizes);
   statistics_of(model);
   Problem p;
@@ -123,7 +123,7 @@ Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskS
     p.learned_rates = true;
   }
   const auto arrays = parameters(model);
-  p.layout = lay_out(model, device, first_adapted_layer(arrays, head_layer));
+  p.layout = lay_out(model, device, first_adapted_layer(arrays, head_layer), vendor);
   if (p.steps > 100'000) refuse(fmt::format("steps is {}; it must lie in 0 to 100000", p.steps));
   if (p.learned_rates && std::int64_t{p.rate_rows + 1} * p.layout.parameters > 1'000'000'000)
     refuse(fmt::format("algorithm: {} rates for each of {} parameters are more than {} numbers in all", p.rate_rows,
@@ -201,6 +201,12 @@ std::vector<std::string> adapted_names(const Model& model, const Problem& p) {
     for (const TiedGroup& range : p.adapted)
       if (p.steps > 0 && a.offset >= range.begin && a.offset < range.end) names.push_back(a.name);
   return names;
+}
+
+void check_implementation(Device device, Implementation implementation) {
+  if (implementation != Implementation::own && device != Device::cuda)
+    refuse(fmt::format("plan.implementation is {}; device {} has only its own kernels: choose own, or device cuda",
+                       to_string(implementation), to_string(device)));
 }
 
 std::vector<double> initial_rates(const Problem& p) {

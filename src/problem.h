@@ -62,7 +62,9 @@ struct Problem {
 
 /// Everything is checked here; the messages name the key and both numbers. steps < 0: the algorithm's own.
 Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskSizes& sizes, Device device, Goal goal,
-                     Statistics query_statistics, int steps = -1);
+                     Statistics query_statistics, int steps = -1, const VendorLayers& vendor = {});
+/// Throws InvalidArgument for a device that has no other kernels than its own.
+void check_implementation(Device device, Implementation implementation);
 
 /// [rate_rows][P]: zero where nothing adapts.
 std::vector<double> initial_rates(const Problem& problem);

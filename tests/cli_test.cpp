@@ -104,6 +104,10 @@ TEST_F(Cli, InfoNamesEveryDevice) {
   EXPECT_FALSE(info["version"].get<std::string>().empty());
   EXPECT_GE(info["devices"].size(), 3U);
   for (const json& device : info["devices"]) EXPECT_FALSE(device["text"].get<std::string>().empty());
+  ASSERT_EQ(info["plugins"].size(), 2U);
+  EXPECT_EQ(info["plugins"][1]["plugin"], "cuda_vendor");
+  for (const json& plugin : info["plugins"])
+    EXPECT_EQ(plugin["loads"].get<bool>(), plugin["problem"].get<std::string>().empty()) << plugin;
 }
 
 TEST_F(Cli, PlanIsForAnyMachine) {
@@ -115,6 +119,13 @@ TEST_F(Cli, PlanIsForAnyMachine) {
   EXPECT_EQ(there["machine"], "h100");
   EXPECT_GT(there["launches"].get<int>(), 0);
   expect_refused({"plan", "--set", "run.memory_limit=1000"}, 1, "1000");
+  EXPECT_EQ(there["implementation"], "own");
+  const json vendor = result_of({"plan", "--device", "cuda", "--set", "plan.implementation=vendor"});
+  EXPECT_EQ(vendor["implementation"], "vendor");
+  EXPECT_EQ(vendor["layers"][0]["by"], "vendor (cuBLAS)");
+  EXPECT_EQ(vendor["layers"][1]["by"], "own");
+  expect_refused({"plan", "--set", "plan.implementation=vendor"}, 2, "choose own, or device cuda");
+  expect_refused({"plan", "--set", "plan.implementation=cublas"}, 2, "plan.implementation");
 }
 
 TEST_F(Cli, TrainWritesARunThatEvaluateAndAdaptRead) {

@@ -21,16 +21,16 @@ namespace {
 /// Names a plugin until the end of a scope.
 class NamedPlugin {
  public:
-  explicit NamedPlugin(const std::string& path) {
-    if (const char* before = std::getenv(kVariable)) before_ = before;
-    setenv(kVariable, path.c_str(), 1);
+  explicit NamedPlugin(const std::string& path, const char* variable = "CUMETA_CUDA_PLUGIN") : variable_(variable) {
+    if (const char* before = std::getenv(variable_)) before_ = before;
+    setenv(variable_, path.c_str(), 1);
   }
-  ~NamedPlugin() { before_ ? setenv(kVariable, before_->c_str(), 1) : unsetenv(kVariable); }
+  ~NamedPlugin() { before_ ? setenv(variable_, before_->c_str(), 1) : unsetenv(variable_); }
   NamedPlugin(const NamedPlugin&) = delete;
   NamedPlugin& operator=(const NamedPlugin&) = delete;
 
  private:
-  static constexpr const char* kVariable = "CUMETA_CUDA_PLUGIN";
+  const char* variable_;
   std::optional<std::string> before_;
 };
 
@@ -73,6 +73,41 @@ TEST(CudaPlugin, AnotherBuild) {
   const NamedPlugin named(CUMETA_OLD_PLUGIN);
   const std::string text = failure<PluginMismatch>();
   EXPECT_TRUE(holds(text, "0.0.1-old")) << text;
+}
+
+/// The vendor plugin is asked for after the CUDA plugin, which here is the emulator's.
+std::string vendor_failure(const std::string& vendor_plugin) {
+  const NamedPlugin cuda(CUMETA_EMULATED_PLUGIN);
+  const NamedPlugin vendor(vendor_plugin, "CUMETA_CUDA_VENDOR_PLUGIN");
+  const std::string text = failure<DeviceUnavailable>({.vendor = true});
+  EXPECT_TRUE(holds(text, vendor_plugin)) << text;
+  EXPECT_TRUE(holds(text, "plan.implementation = \"own\"")) << text;
+  EXPECT_NO_THROW(open_cuda({})) << "own kernels need no vendor plugin";
+  const std::vector<PluginStatus> status = plugin_status();
+  EXPECT_EQ(status.at(0).problem, "");
+  EXPECT_EQ(status.at(1).problem, text);
+  return text;
+}
+
+TEST(CudaPlugin, VendorFileMissing) {
+  EXPECT_TRUE(holds(vendor_failure("/nowhere/libcumeta_cuda_vendor.so"), "no vendor plugin at"));
+}
+
+TEST(CudaPlugin, VendorLibraryMissing) {
+  const std::string text = vendor_failure(CUMETA_BROKEN_VENDOR_PLUGIN);
+  EXPECT_TRUE(holds(text, "libabsent_vendor.so.9")) << text;
+  EXPECT_TRUE(holds(text, "install cuBLAS 13 and cuDNN 9")) << text;
+}
+
+TEST(CudaPlugin, VendorOfAnotherKind) {
+  const NamedPlugin cuda(CUMETA_EMULATED_PLUGIN);
+  const NamedPlugin vendor(CUMETA_FOREIGN_PLUGIN, "CUMETA_CUDA_VENDOR_PLUGIN");
+  EXPECT_TRUE(holds(failure<PluginMismatch>({.vendor = true}), "cumeta_open_vendor"));
+}
+
+TEST(CudaPlugin, NoDriverNoVendor) {
+  const NamedPlugin cuda("/nowhere/libcumeta_cuda.so");
+  for (const PluginStatus& plugin : plugin_status()) EXPECT_FALSE(plugin.problem.empty()) << plugin.name;
 }
 
 TEST(CudaPlugin, StatusNeverThrows) {

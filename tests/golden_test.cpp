@@ -24,8 +24,9 @@ double relative_error(const std::vector<double>& expected, const std::vector<dou
   return std::sqrt(difference / norm);
 }
 
-void hold_against(const Golden& g, Device device, double tolerance) {
-  Learner learner(g.model, g.algorithm, {.device = device});
+void hold_against(const Golden& g, Device device, double tolerance,
+                  Implementation implementation = Implementation::own) {
+  Learner learner(g.model, g.algorithm, {.device = device, .implementation = implementation});
   learner.set_parameters(g.flat("", 1));
   const bool learned = std::holds_alternative<MetaSgd>(g.algorithm);
   if (learned) learner.set_rates(g.flat("rates.", 1));
@@ -54,6 +55,12 @@ TEST_P(GoldenFile, Cuda) {
   CUMETA_OPEN_OR_SKIP(backend, TestDevice::cuda);
   (void)backend;
   hold_against(load_golden(GetParam()), Device::cuda, 1e-4);
+}
+
+TEST_P(GoldenFile, CudaVendor) {
+  CUMETA_OPEN_OR_SKIP(backend, TestDevice::cuda_vendor);
+  (void)backend;
+  hold_against(load_golden(GetParam()), Device::cuda, 1e-4, Implementation::vendor);
 }
 
 INSTANTIATE_TEST_SUITE_P(Golden, GoldenFile, ::testing::ValuesIn(golden_names()), [](const auto& parameter) {

@@ -22,11 +22,12 @@ Count emulated_launches() {
 }
 
 /// Launches of an update, as the plan has them for `machine` and as they come.
-void expect_launches(const Model& model, const Algorithm& algorithm, const Episodes& episodes, int tasks, int most) {
-  CUMETA_OPEN_OR_SKIP(backend, TestDevice::cuda);
+void expect_launches(const Model& model, const Algorithm& algorithm, const Episodes& episodes, int tasks, int most,
+                     Implementation implementation = Implementation::own) {
+  CUMETA_OPEN_OR_SKIP(backend, implementation == Implementation::own ? TestDevice::cuda : TestDevice::cuda_vendor);
   const Count count = emulated_launches();
   if (!count) GTEST_SKIP() << backend.name() << " does not count its launches";
-  Learner learner(model, algorithm, {.device = Device::cuda});
+  Learner learner(model, algorithm, {.device = Device::cuda, .implementation = implementation});
   const TaskSizes sizes{tasks, episodes.support(), episodes.query()};
   const auto run = [&](int updates) {
     const unsigned long long before = count();
@@ -39,7 +40,8 @@ void expect_launches(const Model& model, const Algorithm& algorithm, const Episo
   EXPECT_EQ((three - one) % 2, 0);
   const int each = (three - one) / 2;
   EXPECT_EQ(each, learner.plan_for(sizes).launches);
-  EXPECT_EQ(each, plan(model, algorithm, sizes, {.device = Device::cuda, .machine = cuda_machine("h100")}).launches);
+  const PlanOptions there{.device = Device::cuda, .machine = cuda_machine("h100"), .implementation = implementation};
+  EXPECT_EQ(each, plan(model, algorithm, sizes, there).launches);
   EXPECT_LE(each, most);
 }
 
@@ -73,6 +75,19 @@ TEST(Launches, ConvolutionOneStep_cuda) {
   test::write_small_omniglot(folder, 4);
   const Episodes episodes(Omniglot{.root = folder.path(), .ways = 3, .shots = 1, .query = 1});
   expect_launches(strided_conv4(8, 3), Maml{.steps = 1, .rate = 0.4}, episodes, 2, kOmniglotNodes);
+}
+
+/// Calls of cuBLAS and cuDNN count as one each, as the emulator's models of them do.
+TEST(Launches, VendorIsCountedToo_cuda) {
+  const test::Folder folder;
+  test::write_small_omniglot(folder, 4);
+  const Episodes episodes(Omniglot{.root = folder.path(), .ways = 3, .shots = 1, .query = 1});
+  for (const Algorithm& algorithm :
+       {Algorithm{Maml{.steps = 2, .rate = 0.4}}, Algorithm{fomaml(1, 0.4)}, Algorithm{Anil{.steps = 1, .rate = 0.4}}})
+    expect_launches(strided_conv4(4, 3), algorithm, episodes, 2, 1000, Implementation::vendor);
+  const Model mlp{.input = features(1), .layers = {Linear{8}, Relu{}, Linear{1}}, .loss = MeanSquaredError{}};
+  expect_launches(mlp, Maml{.steps = 1, .rate = 0.01}, Episodes(Sinusoid{.shots = 5, .query = 5}), 3, 1000,
+                  Implementation::vendor);
 }
 
 /// The published sizes, 64 filters and 5 + 5 examples; nodes do not depend on the tasks, so one is enough.

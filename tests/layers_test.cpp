@@ -22,6 +22,7 @@ std::string kind_name(const ::testing::TestParamInfo<Kind>& instance) {
 class Layers : public ::testing::TestWithParam<Kind> {
  protected:
   TestDevice device() const { return std::get<0>(GetParam()); }
+  std::vector<LayerCase> cases() const { return device() == TestDevice::cuda_vendor ? vendor_cases() : layer_cases(); }
   template <class Case, class Check>
   void for_each_case(const std::vector<Case>& cases, Check&& check) {
     const std::vector<Case> chosen = of_kind(cases, std::get<1>(GetParam()));
@@ -35,7 +36,7 @@ class Layers : public ::testing::TestWithParam<Kind> {
 
 TEST_P(Layers, EveryPassIsNearTheReference) {
   CUMETA_OPEN_OR_SKIP(backend, device());
-  for_each_case(layer_cases(), [&](const LayerCase& c) {
+  for_each_case(cases(), [&](const LayerCase& c) {
     const Expected e = run_reference(c, 21, true);
     for (const Rows rows : {Rows::anywhere, Rows::aligned}) {
       const RowsLie here(rows);
@@ -53,7 +54,7 @@ TEST_P(Layers, EveryPassIsNearTheReference) {
 TEST_P(Layers, TwiceIsTheSameBitsAndSoIsATaskAlone) {
   CUMETA_OPEN_OR_SKIP(backend, device());
   const RowsLie here(Rows::aligned);
-  for_each_case(layer_cases(), [&](const LayerCase& c) {
+  for_each_case(cases(), [&](const LayerCase& c) {
     const Expected e = run_reference(c, 22, true);
     LayerCase single = c;
     single.tasks = 1;
@@ -65,12 +66,19 @@ TEST_P(Layers, TwiceIsTheSameBitsAndSoIsATaskAlone) {
       const HostArrays batch = one_task(c, first, task);
       for (const Role role : outputs_of(c, pass)) {
         EXPECT_TRUE(same_bits(std::string(name(pass)) + " twice " + kRoleNames[role], first[role], again[role]));
-        EXPECT_TRUE(same_bits(std::string(name(pass)) + " alone " + kRoleNames[role], batch[role], alone[role]));
+        // The libraries may choose another kernel for another number of tasks; what surrounds them may not.
+        if (device() != TestDevice::cuda_vendor || backend.name() == "cuda (emulated)") {
+          EXPECT_TRUE(same_bits(std::string(name(pass)) + " alone " + kRoleNames[role], batch[role], alone[role]));
+        }
       }
     }
   });
 }
 
+const auto vendor_kinds =
+    ::testing::Combine(::testing::Values(TestDevice::cuda_vendor),
+                       ::testing::Values(std::string("VendorLinear"), std::string("VendorConv2d")));
+INSTANTIATE_TEST_SUITE_P(Vendor, Layers, vendor_kinds, kind_name);
 INSTANTIATE_TEST_SUITE_P(, Layers,
                          ::testing::Combine(::testing::ValuesIn(judged_devices()), ::testing::ValuesIn(layer_kinds())),
                          kind_name);
@@ -90,6 +98,7 @@ TEST_P(ExactLayers, SmallIntegersAreEqual) {
     }
   });
 }
+INSTANTIATE_TEST_SUITE_P(Vendor, ExactLayers, vendor_kinds, kind_name);
 INSTANTIATE_TEST_SUITE_P(, ExactLayers,
                          ::testing::Combine(::testing::ValuesIn(judged_devices()),
                                             ::testing::Values(std::string("Linear"), std::string("Conv2d"))),

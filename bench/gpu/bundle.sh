@@ -31,8 +31,9 @@ find "$folder/bin" "$folder/lib" -type f -exec strip --strip-unneeded {} +
 
 # Libraries beyond glibc, by the names that the loader asks for.
 glibc='^(linux-vdso|ld-linux-[^.]*|libc|libm|libdl|libpthread|librt|libresolv|libutil|libnsl|libanl)\.so'
+# cuBLAS and cuDNN stay out: check.sh looks for the machine's own.
 for file in "$folder"/bin/* "$folder"/lib/*.so*; do
-  ldd "$file"
+  [[ $file == *_vendor.so ]] || ldd "$file"
 done | awk '$2 == "=>" && $3 ~ /^\// {print $1, $3}' | sort -u | while read -r name path; do
   [[ $name =~ $glibc || -e $folder/lib/$name ]] || cp -L "$path" "$folder/lib/$name"
 done

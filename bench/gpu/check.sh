@@ -168,11 +168,20 @@ bench() { # part workload, more arguments
 if wanted bench; then for load in "${workloads[@]}"; do bench "bench.$load" "$load"; done; fi
 
 if wanted vendor; then
-  if [[ -e $build/lib/libcumeta_cuda_vendor.so ]] && ! $dry; then
-    # cuBLAS and cuDNN of the toolkit or of Python's wheels, for these parts alone.
+  if [[ -e $build/lib/libcumeta_cuda_vendor.so ]] || $dry; then
+    # cuBLAS and cuDNN of the toolkit or of Python's wheels, for these parts alone. The emulated plugin has models of its own.
     wheels=$(python3 -c 'import nvidia, pathlib; print(":".join(str(p) for r in nvidia.__path__ for p in pathlib.Path(r).glob("*/lib")))' 2>/dev/null)
-    for load in "${workloads[@]:1}"; do
-      LD_LIBRARY_PATH=$wheels:/usr/local/cuda/lib64 bench "vendor.$load" "$load" --set plan.implementation=vendor
+    libraries=$wheels:/usr/local/cuda/lib64:${LD_LIBRARY_PATH:-}
+    loads=("${workloads[@]}")
+    $dry && loads=(sinusoid_k1)
+    LD_LIBRARY_PATH=$libraries part vendor.info 60 "$cumeta" info --json
+    $dry || for name in layers_test golden_test implementation_test; do
+      CUMETA_REQUIRE_VENDOR=1 LD_LIBRARY_PATH=$libraries part "vendor.$name" 240 "$build/bin/$name" --gtest_brief=1 \
+        '--gtest_filter=*endor*:*Fastest*' "--gtest_output=json:$logs/vendor.$name.json"
+    done
+    for load in "${loads[@]}"; do
+      LD_LIBRARY_PATH=$libraries bench "vendor.$load" "$load" --set plan.implementation=vendor
+      LD_LIBRARY_PATH=$libraries bench "fastest.$load" "$load" --set plan.implementation=fastest
     done
   else
     skip vendor "no libcumeta_cuda_vendor.so here"

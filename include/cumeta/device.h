@@ -13,6 +13,9 @@ namespace cumeta {
 enum class Device { reference, cpu, cuda };
 /// float32 everywhere, or TF32 products in linear and convolution on CUDA (relative error 3e-4 per product).
 enum class Precision { float32, tf32 };
+/// Whose kernels linear and convolution run by on CUDA: own; vendor: cuBLAS and cuDNN, everything else stays own;
+/// fastest: own or vendor per layer, measured once on the device. Other devices have only their own.
+enum class Implementation { own, vendor, fastest };
 
 /// What a plan must know of a machine. plan(..., machine) works for machines that are not here.
 struct Machine {
@@ -36,6 +39,11 @@ struct DeviceStatus {
   std::string text;  ///< its name, or why it cannot be used
 };
 CUMETA_API std::vector<DeviceStatus> device_status();
+/// One plugin: the file, and why it does not load here (empty when it does).
+struct PluginStatus {
+  std::string name, path, problem;
+};
+CUMETA_API std::vector<PluginStatus> plugin_status();
 /// The SIMD target that the CPU's kernels run on here: "AVX2", "AVX3", "NEON", ...
 CUMETA_API std::string simd_target();
 /// GFLOP/s of a register-only multiply-add loop on `threads` threads for about `seconds`: the yardstick of benches.
@@ -43,5 +51,7 @@ CUMETA_API double measured_fma_peak_gflops(int threads, double seconds);
 /// "reference", "cpu", "cuda" and back. Throws InvalidArgument.
 CUMETA_API std::string to_string(Device device);
 CUMETA_API Device device_from(const std::string& name);
+/// "own", "vendor", "fastest".
+CUMETA_API std::string to_string(Implementation implementation);
 
 }  // namespace cumeta

@@ -36,6 +36,7 @@ struct Options {
   std::int64_t memory_limit = 0;  ///< bytes of the arena; 0: the machine's memory
   int chunk = 0;                  ///< tasks per chunk; 0: chosen
   Activations activations = Activations::automatic;
+  Implementation implementation = Implementation::own;  ///< CUDA: whose linear and convolution
   OnNonFinite on_nonfinite = OnNonFinite::stop;
 };
 
@@ -52,6 +53,7 @@ struct Update {
   std::span<const std::string> adapted_set;  ///< names of what the inner loop changes; valid while the learner lives
   std::int64_t skipped = 0;                  ///< non-finite updates skipped so far
   std::int64_t bytes = 0;                    ///< of the arena
+  Implementation implementation = Implementation::own;
 };
 
 /// A meta-gradient for callers with their own optimizer. Parameters in the flat order of parameters(model).

@@ -31,11 +31,19 @@ struct PlanOptions {
   int chunk = 0;                  ///< tasks of a chunk; 0: chosen (1 per core on the CPU, all that fit on CUDA)
   Activations activations = Activations::automatic;
   Optimizer optimizer = Adam{};  ///< its moments are part of the arena
+  Implementation implementation = Implementation::own;
 };
 
 struct PlannedArray {
   std::string name;
   std::int64_t bytes = 0;
+};
+
+/// Neighbouring layers of the model that run as one, and by whom.
+struct PlannedLayers {
+  int first = 0, last = 0;  ///< [first, last] of the model's layers
+  std::string kind;         ///< "conv2d+batch_norm+relu"
+  std::string by;           ///< "own", "vendor (cuBLAS)", "vendor (cuDNN)", "own (small-model program)"
 };
 
 struct Plan {
@@ -50,7 +58,14 @@ struct Plan {
   Order order = Order::second;
   double flops = 0;  ///< of one meta-update by the cost laws, 2 per multiply-add, padding taps counted
   double first_order_flops = 0;
-  int launches = 0;                     ///< CUDA: kernel nodes of one meta-update's graph; 0 elsewhere
+  /// CUDA: kernel nodes of one meta-update's graph; 0 elsewhere. A call of cuBLAS or cuDNN counts as one, it may be
+  /// more.
+  int launches = 0;
+  Implementation implementation = Implementation::own;  ///< as asked for
+  /// fastest: whether `layers` is what a device measured; a plan for a machine that is not here counts with own
+  /// kernels.
+  bool measured = false;
+  std::vector<PlannedLayers> layers;
   CUMETA_API std::string text() const;  ///< a table for people
 };
 

@@ -37,9 +37,9 @@ inline Stream make_stream() {
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "open a stream");
   return Stream(stream);
 }
-inline Event make_event() {
+inline Event make_event(unsigned flags = cudaEventDisableTiming) {
   cudaEvent_t event = nullptr;
-  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "open an event");
+  check(cudaEventCreateWithFlags(&event, flags), "open an event");
   return Event(event);
 }
 inline PinnedMemory make_pinned(std::size_t bytes) {

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Reads the built files: libcumeta shows cumeta's names only; neither it nor the program needs CUDA, or loads anything
-# of it at start or while it trains on the CPU.
-#   usage: check_binaries.sh LIBRARY [PROGRAM]
+# of it at start or while it trains on the CPU; cuBLAS and cuDNN are needed by the vendor plugin alone.
+#   usage: check_binaries.sh LIBRARY [PROGRAM [CUDA_PLUGIN|- [VENDOR_PLUGIN]]]
 set -euo pipefail
-library=$1 program=${2:-}
+library=$1 program=${2:-} cuda_plugin=${3:-} vendor_plugin=${4:-}
 cuda='libcuda|cudart|cublas|cudnn|nvrtc|libcumeta_cuda'
 fail() { echo "binaries: $*" >&2; exit 1; }
 
@@ -38,3 +38,19 @@ if [[ -n $program ]]; then
   done
 fi
 echo "no CUDA at start, none in a run on the CPU"
+
+# What a file itself names, whether or not it can be found here.
+needs() { readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'; }
+if [[ -n $cuda_plugin && $cuda_plugin != - ]]; then
+  ! needs "$cuda_plugin" | grep -E 'cublas|cudnn|cudart' || fail "$(basename "$cuda_plugin") is linked with what only the vendor plugin may need"
+  echo "$(basename "$cuda_plugin"): no cuBLAS, no cuDNN"
+fi
+if [[ -n $vendor_plugin ]]; then
+  for name in cublas cudnn; do
+    needs "$vendor_plugin" | grep -q "lib$name\.so\.[0-9]" || fail "$(basename "$vendor_plugin") does not need $name"
+  done
+  ! needs "$vendor_plugin" | grep -E 'cudart|cumeta' || fail "$(basename "$vendor_plugin") is linked with more than cuBLAS and cuDNN"
+  shown=$(nm -D --defined-only "$vendor_plugin" | awk '$3 ~ /^cumeta_/ {print $3}' | sort | tr '\n' ' ')
+  [[ $shown == "cumeta_open_vendor cumeta_plugin_build_id " ]] || fail "$(basename "$vendor_plugin") shows: $shown"
+  echo "$(basename "$vendor_plugin"): cuBLAS and cuDNN"
+fi

@@ -16,7 +16,8 @@ cheap. While one row's test runs, the next row is built.
 
 `test` is PROGRAM:FILTER of one GoogleTest program, and after it what the environment shall hold, as CUMETA_CASE=...;
 SANITIZE=thread takes the program of a build with the ThreadSanitizer.
-A row in a CUDA source (.cu, .cuh) is built into the emulated plugin, and its test runs with that plugin.
+A row in a CUDA source (.cu, .cuh) or with "cuda_vendor" in its filter is built into the emulated plugin, and its
+test runs with that plugin.
 """
 import argparse
 import collections
@@ -54,7 +55,7 @@ class Mutant:
 
     @property
     def on_cuda(self):
-        return self.file.endswith((".cu", ".cuh"))
+        return self.file.endswith((".cu", ".cuh")) or "cuda_vendor" in self.test
 
     def mutate(self, text):
         """The file with the bug in it, or the reason why the row is stale."""
@@ -154,7 +155,8 @@ class Build:
         name, _, only = call.partition(":")
         environment = {**self.environment, **dict(pair.split("=", 1) for pair in settings), **more}
         if with_cuda:
-            environment |= {"CUMETA_CUDA_PLUGIN": str(plugin or self.plugin), "CUMETA_REQUIRE_CUDA": "1"}
+            environment |= {"CUMETA_CUDA_PLUGIN": str(plugin or self.plugin), "CUMETA_REQUIRE_CUDA": "1",
+                            "CUMETA_REQUIRE_VENDOR": "1"}
         command = [program or self.folder / "bin" / name, f"--gtest_filter={only or '*'}", "--gtest_brief=1"]
         try:
             done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=self.tree,

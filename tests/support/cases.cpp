@@ -33,6 +33,10 @@ std::string describe(const GlobalAveragePool&) { return "GlobalAveragePool"; }
 std::string describe(const PooledLinear& l) {
   return fmt::format("PooledLinear_{}{}", l.linear.outputs, l.linear.bias ? "" : "_nobias");
 }
+template <class L>
+std::string describe(const Vendor<L>& v) {
+  return "Vendor" + describe(v.layer);
+}
 
 LayerCase named(LayerCase c) {
   const Geometry& g = c.geometry;
@@ -257,8 +261,22 @@ std::vector<LayerCase> layer_cases() {
   return cases;
 }
 
+std::vector<LayerCase> vendor_cases() {
+  std::vector<LayerCase> cases;
+  add_linear(cases);
+  add_convolutions(cases);
+  for (LayerCase& c : cases) {
+    if (const auto* linear = std::get_if<Linear>(&c.stage))
+      c.stage = Vendor<Linear>{*linear};
+    else
+      c.stage = Vendor<Conv2d>{std::get<Conv2d>(c.stage)};
+    c = named(c);
+  }
+  return cases;
+}
+
 std::vector<LayerCase> exact_cases() {
-  std::vector<LayerCase> all, exact;
+  std::vector<LayerCase> all = vendor_cases(), exact;
   add_linear(all);
   add_convolutions(all);
   for (LayerCase& c : all) {

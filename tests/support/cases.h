@@ -39,7 +39,9 @@ struct LossCase {
 
 /// The small and odd sizes, and those of the published models.
 std::vector<LayerCase> layer_cases();
-/// Linear and convolution on small integers.
+/// Linear and convolution by the vendor's libraries: the same sizes and roles.
+std::vector<LayerCase> vendor_cases();
+/// Linear and convolution, own and the vendor's, on small integers.
 std::vector<LayerCase> exact_cases();
 std::vector<LossCase> loss_cases();
 

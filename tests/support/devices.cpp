@@ -20,6 +20,8 @@ std::unique_ptr<Backend> open_new(TestDevice device) {
       return open_cpu(2, false);
     case TestDevice::cuda:
       return open_cuda({});
+    case TestDevice::cuda_vendor:
+      return open_cuda({.vendor = true});
   }
   return nullptr;
 }
@@ -34,6 +36,8 @@ std::string name(TestDevice device) {
       return "cpu";
     case TestDevice::cuda:
       return "cuda";
+    case TestDevice::cuda_vendor:
+      return "cuda_vendor";
   }
   return {};
 }
@@ -52,8 +56,10 @@ Backend* open(TestDevice device, std::string& why) {
     try {
       entry->second.backend = open_new(device);
     } catch (const DeviceUnavailable& absent) {
-      const char* required = std::getenv("CUMETA_REQUIRE_CUDA");
-      if (device == TestDevice::cuda && required && std::string_view(required) == "1") {
+      const char* required =
+          std::getenv(device == TestDevice::cuda_vendor ? "CUMETA_REQUIRE_VENDOR" : "CUMETA_REQUIRE_CUDA");
+      if ((device == TestDevice::cuda || device == TestDevice::cuda_vendor) && required &&
+          std::string_view(required) == "1") {
         opened.erase(entry);
         throw;
       }
@@ -73,6 +79,7 @@ std::int64_t scratch_numbers(const Stage& stage, const Geometry& geometry, TestD
           case TestDevice::cpu:
             return scratch(l, geometry, OnCpu{});
           case TestDevice::cuda:
+          case TestDevice::cuda_vendor:
             return scratch(l, geometry, OnCuda{});
         }
         return 0;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The devices that tests run on. cuda is skipped where it does not open, unless CUMETA_REQUIRE_CUDA=1.
+// The devices that tests run on. cuda is skipped where it does not open, unless CUMETA_REQUIRE_CUDA=1; cuda_vendor (the
+// same with cuBLAS and cuDNN) unless CUMETA_REQUIRE_VENDOR=1.
 #pragma once
 #include <iosfwd>
 #include <memory>
@@ -10,7 +11,7 @@
 
 namespace cumeta::testing {
 
-enum class TestDevice { reference, cpu, cuda };
+enum class TestDevice { reference, cpu, cuda, cuda_vendor };
 
 std::string name(TestDevice device);
 std::ostream& operator<<(std::ostream& out, TestDevice device);

@@ -160,12 +160,20 @@ HostArrays run_pass(TestDevice device, Backend& backend, const LayerCase& c, Pas
 
   const std::int64_t scratch_size = scratch_numbers(c.stage, c.geometry, device);
   GuardedArray scratch_memory;
-  if (scratch_size > 0) scratch_memory = GuardedArray(backend, c.tasks, scratch_size);
+  Array scratch;
+  if (std::holds_alternative<Vendor<Conv2d>>(c.stage)) {  // one block for all tasks
+    scratch_memory = GuardedArray(backend, 1, c.tasks * scratch_size);
+    scratch = scratch_memory.array();
+    scratch.tasks = c.tasks, scratch.size = scratch.stride = scratch_size;
+  } else if (scratch_size > 0) {
+    scratch_memory = GuardedArray(backend, c.tasks, scratch_size);
+    scratch = scratch_memory.array();
+  }
 
   Array y = a[kY];
   const Values v{a[kW], a[kX], y, a[kR]}, R{a[kRw], a[kRx], a[kRy], a[kRr]};
   const Gradients d{a[kDy], a[kDx], a[kDw]}, Rd{a[kRdy], a[kRdx], a[kRdw]};
-  const auto passes = backend.lane(0).bind(c.stage, c.geometry, scratch_size > 0 ? scratch_memory.array() : Array{});
+  const auto passes = backend.lane(0).bind(c.stage, c.geometry, scratch);
   switch (pass) {
     case Pass::forward:
       passes->forward(v);
@@ -193,7 +201,7 @@ HostArrays run_pass(TestDevice device, Backend& backend, const LayerCase& c, Pas
         break;
       }
   }
-  if (scratch_size > 0) scratch_memory.rows("scratch");
+  if (scratch) scratch_memory.rows("scratch");
   return out;
 }
 

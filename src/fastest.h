@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// implementation = fastest: own or the vendor's kernels, layer by layer, by the time that a device takes.
+#pragma once
+#include "kernels/backend.h"
+#include "src/problem.h"
+
+namespace cumeta {
+
+/// Runs every linear and convolution of the problem both ways (as the plan would run them: own fused with what own
+/// fuses, the vendor's with own layers behind it) on `tasks` tasks' support rows: gradient, and Hessian product where
+/// the problem has one. Median of a few rounds; equal shapes are measured once. `own` and `vendor` are the same problem
+/// laid out without and with all vendor layers.
+VendorLayers measure_fastest(Backend& backend, const Problem& own, const Problem& vendor, int tasks);
+
+/// "own vendor own", a word per layer, and back; empty when the text is no such list for this model.
+std::string text_of(const VendorLayers& layers);
+VendorLayers vendor_layers_from(const std::string& text, const Model& model);
+
+}  // namespace cumeta
