@@ -265,6 +265,10 @@ TaskSizes Recipe::sizes() const {
           const Episodes episodes(data(), Subset::train, options.seed);
           return {run.tasks, episodes.support(), episodes.query()};
         } else if constexpr (requires { kind.ways; }) {
+          const std::int64_t rows = std::int64_t{kind.ways} * (std::int64_t{kind.shots} + kind.query);
+          if (rows > std::numeric_limits<int>::max())
+            throw InvalidArgument(fmt::format("{}: {} ways of {} shots and {} query images are too many for one task",
+                                              source_table.file, kind.ways, kind.shots, kind.query));
           return {run.tasks, kind.ways * kind.shots, kind.ways * kind.query};
         } else {
           return {run.tasks, kind.shots, kind.query};

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "cumeta/error.h"
 #include "cumeta/plan.h"
 #include "kernels/array.h"
 
@@ -17,6 +18,7 @@ class Arena {
  public:
   static constexpr std::int64_t alignment = 256;   // bytes; of every array
   static constexpr std::int64_t row_numbers = 16;  // rows of tasks start at multiples of these
+  static constexpr std::int64_t most_bytes = std::int64_t{1} << 50;
 
   /// A dry arena.
   explicit Arena(Number number) : number_(number) {}
@@ -27,9 +29,15 @@ class Arena {
   Array take(const std::string& name, int tasks, std::int64_t size, Number number) {
     if (size == 0 || tasks == 0) return {};
     const std::int64_t stride = tasks == 1 ? size : (size + row_numbers - 1) / row_numbers * row_numbers;
+    if (stride > (most_bytes - used_) / tasks / bytes_of(number))
+      throw OutOfMemory("plan: " + name + " of " + std::to_string(tasks) + " tasks with " + std::to_string(size) +
+                        " numbers each are more than any machine holds; lower tasks, examples, steps or the model");
     const std::int64_t bytes =
         (std::int64_t{tasks} * stride * bytes_of(number) + alignment - 1) / alignment * alignment;
-    Array a{(base_ ? base_ : reinterpret_cast<std::byte*>(alignment)) + used_, tasks, size, stride, number};
+    // An address in a dry arena is its place, never followed.
+    std::byte* data =
+        base_ ? base_ + used_ : reinterpret_cast<std::byte*>(alignment + used_);  // NOLINT(performance-no-int-to-ptr)
+    Array a{data, tasks, size, stride, number};
     used_ += bytes, top_ = std::max(top_, used_);
     note(name, bytes);
     return a;

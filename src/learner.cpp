@@ -79,6 +79,13 @@ Learner::Impl::Impl(const Model& m, const Algorithm& a, const Options& o) : mode
   Arena dry(backend->number());
   take_state(dry, shape, options.optimizer);
   state_bytes = dry.bytes() + backend->own_bytes();
+  const PlanOptions planned = plan_options();
+  const std::int64_t limit = planned.memory_limit > 0 ? planned.memory_limit : planned.machine.memory;
+  if (limit > 0 && state_bytes > limit)
+    throw OutOfMemory(
+        fmt::format("{} parameters with the state of their optimizer need {} bytes, the limit is {}; "
+                    "make the model smaller or raise memory_limit",
+                    shape.layout.parameters, state_bytes, limit));
   state_block = backend->allocate(static_cast<std::size_t>(dry.bytes()));
   Arena arena(backend->number(), state_block.get());
   state = take_state(arena, shape, options.optimizer);

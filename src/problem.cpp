@@ -3,7 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "cumeta/error.h"
 #include "src/parameters.h"
@@ -80,6 +82,18 @@ Statistics statistics_of(const Model& model) {
 
 namespace {
 
+/// Rows of a task stand in an int, and a layer's numbers of all rows, times a few, in 64 bits.
+void check_extents(const Problem& p) {
+  constexpr std::int64_t most = std::numeric_limits<int>::max(), most_numbers = std::int64_t{1} << 40;
+  const std::int64_t rows = std::int64_t{p.sizes.support} + p.sizes.query;
+  std::int64_t largest = p.model.input.size();
+  for (const PlacedStage& stage : p.layout.stages) largest = std::max<std::int64_t>(largest, stage.output.size());
+  if (rows > most || rows > most_numbers / largest)
+    refuse(
+        fmt::format("{} + {} examples of up to {} numbers in one layer are too many for one task; lower shots or query",
+                    p.sizes.support, p.sizes.query, largest));
+}
+
 /// The same problem as a small-model program. Its rates of 0 stand for the body's.
 std::optional<MlpProgram> program_of(const Problem& p) {
   std::vector<Stage> stages;
@@ -128,6 +142,7 @@ Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskS
   if (p.learned_rates && std::int64_t{p.rate_rows + 1} * p.layout.parameters > 1'000'000'000)
     refuse(fmt::format("algorithm: {} rates for each of {} parameters are more than {} numbers in all", p.rate_rows,
                        p.layout.parameters, 1'000'000'000));
+  check_extents(p);
   if (query_statistics == Statistics::running && p.layout.statistics == 0)
     refuse("statistics running: the model's batch_norm layers keep none; train with statistics = \"running\"");
 

@@ -108,6 +108,9 @@ std::vector<std::byte> FileTree::Reader::read(std::size_t file, std::size_t most
   if (zip_stat(archive_->handle, tree_.names_[file].c_str(), 0, &facts) != 0 || (facts.valid & ZIP_STAT_SIZE) == 0)
     refuse("is not in the zip any more");
   if (facts.size > most) refuse(fmt::format("{} bytes are more than the {} that are read", facts.size, most));
+  // Deflate makes at most 1032 bytes of one: a forged size must not ask for memory that no data will fill.
+  if ((facts.valid & ZIP_STAT_COMP_SIZE) != 0 && facts.size / 1032 > facts.comp_size)
+    refuse(fmt::format("states {} bytes in {}; the zip is damaged", facts.size, facts.comp_size));
   zip_file_t* stream = zip_fopen_index(archive_->handle, facts.index, 0);
   if (stream == nullptr) refuse(fmt::format("cannot be unpacked ({})", zip_strerror(archive_->handle)));
   // One byte more than the entry states: only a read that meets the end has its checksum compared.

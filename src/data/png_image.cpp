@@ -17,6 +17,7 @@ namespace {
 
 constexpr std::uint64_t most_pixels = std::uint64_t{1} << 25;
 constexpr std::size_t signature_bytes = 8;
+constexpr std::uint64_t most_expansion = 1032;
 
 /// What the C callbacks share with the decoder.
 struct Session {
@@ -95,6 +96,14 @@ PngImage decode_png(std::span<const std::byte> bytes, const std::string& where) 
   if (height * width > most_pixels)
     throw FileError(fmt::format("{}: {} x {} pixels are more than the {} million that are read", where, height, width,
                                 most_pixels >> 20));
+  // Deflate makes at most 1032 bytes of one: a forged size must not ask for memory that no data will fill.
+  const std::uint64_t stored = height * ((width * static_cast<std::uint64_t>(image.file_bit_depth) *
+                                              static_cast<std::uint64_t>(png_get_channels(png, info)) +
+                                          7) /
+                                         8);
+  if (stored / most_expansion > bytes.size())
+    throw FileError(fmt::format("{}: states {} x {} pixels, which {} bytes cannot hold; the PNG is damaged", where,
+                                height, width, bytes.size()));
   image.height = static_cast<int>(height);
   image.width = static_cast<int>(width);
 
