@@ -109,6 +109,7 @@ void run(const AdaptArguments& arguments) {
   nlohmann::json result = {{"checkpoint", trained.checkpoint},
                            {"algorithm", name_of(recipe.algorithm)},
                            {"order", to_string(order_of(recipe.algorithm))},
+                           {"precision", to_string(recipe.options.precision, recipe.options.device)},
                            {"steps", steps >= 0 ? steps : steps_of(recipe.algorithm)},
                            {"adapted", adapted_json(task.adapted_set(), recipe.model)},
                            {"support", support.count},

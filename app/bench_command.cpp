@@ -121,6 +121,7 @@ void run(const BenchArguments& arguments) {
   std::vector<Contender> all = contenders(recipe);
   for (Contender& contender : all) contender.bytes = measured_bytes(recipe, contender.algorithm, tasks);
   const double cold_peak = cuda ? 0 : measured_fma_peak_gflops(threads, 0.2);
+  const std::string precision = to_string(recipe.options.precision, recipe.options.device);
   std::string device;
   for (Contender& contender : all) {
     contender.learner = std::make_unique<Learner>(recipe.model, contender.algorithm, recipe.options);
@@ -157,6 +158,7 @@ void run(const BenchArguments& arguments) {
   if (arguments.json)
     return print_json({{"device", device},
                        {"implementation", to_string(recipe.options.implementation)},
+                       {"precision", precision},
                        {"simd", simd_target()},
                        {"threads", threads},
                        {"support", tasks.support},
@@ -166,8 +168,8 @@ void run(const BenchArguments& arguments) {
                        {"peak_gflops_after", cuda ? nlohmann::json() : nlohmann::json(hot_peak)},
                        {"results", results},
                        {"second_over_first", {{"measured", ratio}, {"law", law}}}});
-  fmt::print("{}: {} tasks of {} + {}, median of {} interleaved rounds", device, tasks.tasks, tasks.support,
-             tasks.query, arguments.rounds);
+  fmt::print("{}, {}: {} tasks of {} + {}, median of {} interleaved rounds", device, precision, tasks.tasks,
+             tasks.support, tasks.query, arguments.rounds);
   if (!cuda) fmt::print("; FMA peak {:.1f} GFLOP/s before, {:.1f} after", cold_peak, hot_peak);
   fmt::print("\n{:<10}{:<8}{:>6}{:>14}{:>9}{:>10}{:>8}{:>13}{:>13}\n", "algorithm", "order", "steps", "per update",
              "spread", "GFLOP/s", "peak", "measured", "planned");

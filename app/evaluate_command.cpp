@@ -141,6 +141,7 @@ void run(const EvaluateArguments& arguments) {
   print_json({{"metric", metric},
               {"tasks", tasks},
               {"order", to_string(first.evaluation.order)},
+              {"precision", to_string(first.evaluation.precision, learner.options().device)},
               {"algorithm", name_of(algorithm)},
               {"adapted", adapted_json(first.evaluation.adapted_set, recipe.model)},
               {"subset", arguments.subset},

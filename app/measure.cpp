@@ -24,7 +24,7 @@ Evaluation measure(Learner& learner, const Episodes& episodes, int tasks, int st
     }
     first += count;
     all.adapted_set = std::move(part.adapted_set);
-    all.order = part.order, all.steps = part.steps, all.statistics = part.statistics;
+    all.order = part.order, all.precision = part.precision, all.steps = part.steps, all.statistics = part.statistics;
     all.tasks += part.tasks;
     all.loss.insert(all.loss.end(), part.loss.begin(), part.loss.end());
     all.accuracy.insert(all.accuracy.end(), part.accuracy.begin(), part.accuracy.end());

@@ -55,6 +55,7 @@ TensorFile outcome(const Learner& learner, const MetaGradient& result) {
   file.metadata["order"] = to_string(result.order);
   file.metadata["steps"] = std::to_string(result.steps);
   file.metadata["adapted_set"] = fmt::format("{}", fmt::join(result.adapted_set, " "));
+  file.metadata["precision"] = to_string(result.precision, learner.options().device);
   file.metadata["algorithm"] = name_of(learner.algorithm());
   return file;
 }
@@ -99,7 +100,8 @@ void run(const MetaGradientArguments& arguments) {
                 {"parameters", result.gradient.size()},
                 {"loss", loss},
                 {"gradient_norm", std::sqrt(squares)},
-                {"device", learner.device_name()}});
+                {"device", learner.device_name()},
+                {"precision", to_string(result.precision, recipe.options.device)}});
   else
     fmt::print("{}: {}, {} order, {} steps, {} tasks, query loss {:.6g}, meta-gradient norm {:.6g}, on {}\n",
                arguments.output, name_of(recipe.algorithm), to_string(result.order), steps_of(recipe.algorithm),

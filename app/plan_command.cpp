@@ -18,7 +18,7 @@ struct PlanArguments {
 
 PlanOptions plan_options(const Recipe& recipe, const std::string& machine) {
   PlanOptions options;
-  options.device = recipe.options.device;
+  options.device = recipe.options.device, options.precision = recipe.options.precision;
   if (options.device == Device::cuda)
     options.machine = cuda_machine(machine.empty() ? "h100" : machine);
   else if (machine.empty())
@@ -40,6 +40,7 @@ nlohmann::json as_json(const Plan& plan, const Recipe& recipe, const TaskSizes& 
           {"implementation", to_string(plan.implementation)},
           {"measured", plan.measured},
           {"layers", json_of(plan.layers)},
+          {"precision", to_string(plan.precision, plan.device)},
           {"machine", options.machine.name},
           {"algorithm", name_of(recipe.algorithm)},
           {"order", to_string(plan.order)},

@@ -220,6 +220,7 @@ class Training {
                   {"device", learner_.device_name()},
                   {"implementation", to_string(learner_.options().implementation)},
                   {"layers", json_of(learner_.plan_for(recipe_.sizes()).layers)},
+                  {"precision", to_string(latest_.precision, recipe_.options.device)},
                   {"best", best}});
       return;
     }

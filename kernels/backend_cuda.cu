@@ -52,7 +52,7 @@ class GraphRecording final : public Recording {
 class CudaBackend final : public Backend {
  public:
   explicit CudaBackend(const CudaOptions& options)
-      : device_(open_device(options.ordinal)),
+      : device_(open_device(options.ordinal, options.tf32)),
         streams_(make_streams(options.lanes)),
         forked_(make_event()),
         staging_(streams_[0].get()),

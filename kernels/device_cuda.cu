@@ -16,7 +16,7 @@
 namespace cumeta {
 namespace {
 
-constexpr int kOldestCapability = 75;
+constexpr int kOldestCapability = 75, kOldestTf32Capability = 80;
 
 /// Its image shows whether the plugin holds code for a device.
 __global__ void __launch_bounds__(32, 1) probe_kernel() {}
@@ -52,7 +52,7 @@ cudaDeviceProp properties_of(int ordinal) {
 
 }  // namespace
 
-DeviceModel open_device(int ordinal) {
+DeviceModel open_device(int ordinal, bool tf32) {
   const int count = device_count();
   if (ordinal < 0 || ordinal >= count)
     unavailable("ordinal " + std::to_string(ordinal) + " was asked for, this machine has " + std::to_string(count) +
@@ -73,6 +73,9 @@ DeviceModel open_device(int ordinal) {
                              version(model.capability * 100);
   if (model.capability < kOldestCapability)
     unavailable(device + ", the oldest supported is " + version(kOldestCapability * 100));
+  if (tf32 && model.capability < kOldestTf32Capability)
+    unavailable(device + ", TF32 needs " + version(kOldestTf32Capability * 100) +
+                "; set device.precision = \"float32\"");
   const cudaError_t selected = cudaSetDevice(ordinal);
   if (selected != cudaSuccess) {
     static_cast<void>(cudaGetLastError());

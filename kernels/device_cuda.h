@@ -6,8 +6,8 @@
 namespace cumeta {
 
 /// Selects the device for this thread. Throws DeviceUnavailable: no driver, too old, no device, no such ordinal, no
-/// kernels for it.
-DeviceModel open_device(int ordinal);
+/// kernels for it, or no tensor cores for `tf32`.
+DeviceModel open_device(int ordinal, bool tf32);
 
 /// CUMETA_CUDA_DEBUG=1: nothing is recorded and every kernel is waited for, so that a fault names its op.
 bool cuda_debug();

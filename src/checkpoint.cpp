@@ -126,6 +126,7 @@ void Learner::Impl::write_checkpoint(const std::string& path, const std::string&
   file.metadata = {{"format", moments ? format_name : trained_format_name},
                    {"algorithm", name_of(im.algorithm)},
                    {"order", to_string(im.shape.order)},
+                   {"precision", to_string(im.options.precision, im.options.device)},
                    {"optimizer", optimizer_name(im.options.optimizer)},
                    {"steps", std::to_string(im.shape.steps)},
                    {"adapted_set", fmt::format("{}", fmt::join(im.adapted_set, " "))},

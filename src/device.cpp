@@ -79,6 +79,11 @@ std::string to_string(Implementation implementation) {
   return "?";
 }
 
+std::string to_string(Precision precision, Device device) {
+  if (device == Device::reference) return "float64";
+  return precision == Precision::tf32 ? "tf32" : "float32";
+}
+
 Device device_from(const std::string& name) {
   for (Device device : {Device::reference, Device::cpu, Device::cuda})
     if (name == to_string(device)) return device;

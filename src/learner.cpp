@@ -42,10 +42,8 @@ void check_options(const Options& o) {
   if (!(o.clip.value >= 0)) refuse("clip.value", o.clip.value, "not be negative");
   if (!(o.clip.norm >= 0)) refuse("clip.norm", o.clip.norm, "not be negative");
   if (o.tasks < 1) refuse("tasks", o.tasks, "be positive");
-  check_implementation(o.device, o.implementation);
+  check_implementation({o.device, o.precision}, o.implementation);
   if (o.threads < 0 || o.threads > 4096) refuse("threads", o.threads, "lie in 0 to 4096");
-  if (o.precision == Precision::tf32)
-    throw InvalidArgument("device.precision tf32: no kernel computes in it yet; choose float32");
 }
 
 }  // namespace
@@ -68,7 +66,7 @@ std::shared_ptr<Backend> open_backend(const Options& options) {
 Learner::Impl::Impl(const Model& m, const Algorithm& a, const Options& o) : model(m), algorithm(a), options(o) {
   check_options(options);
   if (options.implementation == Implementation::vendor) vendor = all_vendor_layers(model);
-  shape = make_problem(model, algorithm, {1, 1, 1}, options.device, Goal::evaluation, Statistics::batch);
+  shape = make_problem(model, algorithm, {1, 1, 1}, place(), Goal::evaluation, Statistics::batch);
   shape.goal = Goal::update;
   adapted_set = adapted_names(model, shape);
   backend = open_backend(options);
@@ -114,7 +112,7 @@ Statistics Learner::Impl::training_statistics() const {
 
 PlanOptions Learner::Impl::plan_options() const {
   PlanOptions o;
-  o.device = options.device;
+  o.device = options.device, o.precision = options.precision;
   o.machine = machine, o.optimizer = options.optimizer;
   o.memory_limit = options.memory_limit, o.chunk = options.chunk, o.activations = options.activations;
   o.implementation = options.implementation;
@@ -126,16 +124,15 @@ void Learner::Impl::choose_layers(const TaskSizes& sizes, Goal goal, Statistics 
   // A small model stays the one kernel that it is: no call of a library fits into it.
   bool program = false;
   if (!shape.is_reptile()) {
-    const Problem update =
-        make_problem(model, algorithm, sizes, options.device, Goal::update, training_statistics(), -1);
+    const Problem update = make_problem(model, algorithm, sizes, place(), Goal::update, training_statistics(), -1);
     program = update.program && mlp_shared_bytes(*update.program) <= machine.shared_memory;
   }
   if (program) {
     vendor.assign(model.layers.size(), false);
   } else {
-    const Problem own = make_problem(model, algorithm, sizes, options.device, goal, statistics, steps);
+    const Problem own = make_problem(model, algorithm, sizes, place(), goal, statistics, steps);
     const Problem all =
-        make_problem(model, algorithm, sizes, options.device, goal, statistics, steps, all_vendor_layers(model));
+        make_problem(model, algorithm, sizes, place(), goal, statistics, steps, all_vendor_layers(model));
     vendor = measure_fastest(*backend, own, all, choose_cut(own, plan_options()).chunk);
   }
   measured = true;
@@ -168,7 +165,7 @@ std::shared_ptr<Learner::Impl::Prepared> Learner::Impl::prepare(const TaskSizes&
   const auto key = std::make_tuple(sizes.tasks, sizes.support, sizes.query, goal, statistics, steps, episodes);
   if (auto found = prepared_.find(key); found != prepared_.end()) return found->second;
   choose_layers(sizes, goal, statistics, steps);
-  const Problem problem = make_problem(model, algorithm, sizes, options.device, goal, statistics, steps, vendor);
+  const Problem problem = make_problem(model, algorithm, sizes, place(), goal, statistics, steps, vendor);
   // The limit is the learner's: what runs meanwhile has taken its part, what only waits makes room.
   PlanOptions plan = plan_options();
   std::int64_t& bound = plan.memory_limit > 0 ? plan.memory_limit : plan.machine.memory;
@@ -273,8 +270,8 @@ std::int64_t Learner::skipped() const { return impl_->skipped; }
 Plan Learner::plan_for(const TaskSizes& sizes) const {
   Impl& im = *impl_;
   im.choose_layers(sizes, Goal::update, im.training_statistics(), -1);
-  const Problem p = make_problem(im.model, im.algorithm, sizes, im.options.device, Goal::update,
-                                 im.training_statistics(), -1, im.vendor);
+  const Problem p =
+      make_problem(im.model, im.algorithm, sizes, im.place(), Goal::update, im.training_statistics(), -1, im.vendor);
   Plan plan = describe(p, choose_cut(p, im.plan_options()), im.plan_options());
   plan.measured = im.measured;
   return plan;

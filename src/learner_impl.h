@@ -53,6 +53,7 @@ struct Learner::Impl {
   void choose_layers(const TaskSizes& sizes, Goal goal, Statistics statistics, int steps);
   /// The choice of a checkpoint.
   void adopt(VendorLayers layers);
+  Place place() const { return {options.device, options.precision}; }
   PlanOptions plan_options() const;
   Statistics training_statistics() const;
 

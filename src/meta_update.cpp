@@ -48,7 +48,8 @@ Update Learner::Impl::read_report(const Prepared& p, std::span<const double> rep
   u.accuracy = counted > 0 ? value(at.hits_at()) / counted : 0;
   u.gradient_norm = value(at.norm_at());
   u.support_loss.assign(report.begin(), report.begin() + problem.steps);
-  u.order = problem.order, u.steps = problem.steps, u.adapted_set = adapted_set, u.skipped = skipped;
+  u.order = problem.order, u.precision = problem.precision, u.steps = problem.steps, u.adapted_set = adapted_set,
+  u.skipped = skipped;
   u.bytes = state_bytes + p.execution->bytes();
   u.implementation = options.implementation;
   return u;
@@ -222,7 +223,8 @@ MetaGradient Learner::meta_gradient(const TaskBatch& tasks) {
                             mean = im.download(p.execution->memory().mean);
   im.backend->upload(std::vector<double>{0.0}, im.state.halted);
   MetaGradient g;
-  g.order = problem.order, g.tasks = tasks.tasks, g.steps = problem.steps, g.adapted_set = im.adapted_set;
+  g.order = problem.order, g.precision = problem.precision, g.tasks = tasks.tasks, g.steps = problem.steps,
+  g.adapted_set = im.adapted_set;
   g.gradient.assign(mean.begin(), mean.begin() + static_cast<std::ptrdiff_t>(P));
   if (problem.learned_rates)
     g.rate_gradient.assign(mean.begin() + static_cast<std::ptrdiff_t>(P), mean.begin() + at.gradient);
@@ -250,7 +252,8 @@ Evaluation Learner::evaluate(const TaskBatch& tasks, int steps, Statistics stati
   im.run(*p, tasks, 0);
   const std::vector<double> rows = im.download(p->execution->memory().rows);
   Evaluation e;
-  e.order = im.shape.order, e.tasks = tasks.tasks, e.steps = steps, e.statistics = statistics;
+  e.order = im.shape.order, e.precision = im.shape.precision, e.tasks = tasks.tasks, e.steps = steps,
+  e.statistics = statistics;
   e.adapted_set = im.adapted_set;
   const auto values = static_cast<std::size_t>(steps) + 1, row = 2 * values + 1;
   for (std::size_t t = 0; t < static_cast<std::size_t>(tasks.tasks); ++t)

@@ -204,7 +204,8 @@ VendorLayers all_vendor_layers(const Model& model) {
   return all;
 }
 
-ModelLayout lay_out(const Model& model, Device device, int first_head_layer, const VendorLayers& vendor) {
+ModelLayout lay_out(const Model& model, Device device, int first_head_layer, const VendorLayers& vendor,
+                    Precision precision) {
   const Shape in = model.input;
   if (in.height < 1 || in.width < 1 || in.channels < 1)
     throw InvalidArgument(fmt::format("model: the input shape is {}x{}x{}; every size must be positive", in.height,
@@ -252,7 +253,8 @@ ModelLayout lay_out(const Model& model, Device device, int first_head_layer, con
   if (device == Device::cuda) {
     fuse_blocks(model, first_head_layer, vendor, all.stages);
     hand_to_vendor(vendor, all.stages);
-    fuse_pooled_linears(first_head_layer, all.stages);
+    // The fused head computes in float32 only.
+    if (precision == Precision::float32) fuse_pooled_linears(first_head_layer, all.stages);
   }
   if (all.stages.empty()) throw InvalidArgument("model: it has no layer that computes");
   if (shape.height != 1 || shape.width != 1)

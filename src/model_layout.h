@@ -40,9 +40,11 @@ using VendorLayers = std::vector<bool>;
 /// Every layer that has a vendor column: Linear and Conv2d.
 VendorLayers all_vendor_layers(const Model& model);
 
-/// Checks the model (InvalidArgument names the layer and both numbers) and places its stages. `device` decides which
-/// layers are fused; `first_head_layer` is a boundary that no fused stage crosses (0: none). Vendor layers stand alone.
-ModelLayout lay_out(const Model& model, Device device, int first_head_layer, const VendorLayers& vendor = {});
+/// Checks the model (InvalidArgument names the layer and both numbers) and places its stages. `device` and `precision`
+/// decide which layers are fused; `first_head_layer` is a boundary that no fused stage crosses (0: none). Vendor layers
+/// stand alone.
+ModelLayout lay_out(const Model& model, Device device, int first_head_layer, const VendorLayers& vendor = {},
+                    Precision precision = Precision::float32);
 
 // The rows' functions for any stage.
 Shape output(const Stage& stage, Shape input);

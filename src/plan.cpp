@@ -146,7 +146,7 @@ Cut choose_cut(const Problem& p, const PlanOptions& options) {
 
 Plan describe(const Problem& p, const Cut& cut, const PlanOptions& options) {
   Plan plan;
-  plan.device = options.device;
+  plan.device = options.device, plan.precision = options.precision;
   Bytes bytes = count_bytes(p, cut, options.optimizer, options.implementation);
   plan.bytes = bytes.total, plan.arrays = std::move(bytes.arrays);
   plan.lanes = cut.lanes, plan.chunk = cut.chunk, plan.chunks = cut.chunks(p.sizes.tasks),
@@ -162,17 +162,23 @@ Plan describe(const Problem& p, const Cut& cut, const PlanOptions& options) {
 }
 
 Plan plan(const Model& model, const Algorithm& algorithm, const TaskSizes& sizes, const PlanOptions& options) {
+  if (options.precision == Precision::tf32 && options.device == Device::cuda &&
+      options.machine.compute_capability > 0 && options.machine.compute_capability < 80)
+    throw InvalidArgument(fmt::format(
+        "machine {} has compute capability {:.1f}, device.precision tf32 needs 8.0; choose float32 or another machine",
+        options.machine.name, options.machine.compute_capability / 10.0));
   const Statistics statistics = statistics_of(model) == Statistics::support ? Statistics::support : Statistics::batch;
-  check_implementation(options.device, options.implementation);
+  check_implementation({options.device, options.precision}, options.implementation);
   const Problem p =
-      make_problem(model, algorithm, sizes, options.device, Goal::update, statistics, -1,
+      make_problem(model, algorithm, sizes, {options.device, options.precision}, Goal::update, statistics, -1,
                    options.implementation == Implementation::vendor ? all_vendor_layers(model) : VendorLayers{});
   return describe(p, choose_cut(p, options), options);
 }
 
 std::string Plan::text() const {
   std::string out;
-  out += fmt::format("device       {}\norder        {}\nbytes        {}\n", to_string(device), to_string(order), bytes);
+  out += fmt::format("device       {}\nprecision    {}\norder        {}\nbytes        {}\n", to_string(device),
+                     to_string(precision, device), to_string(order), bytes);
   for (const PlannedArray& a : arrays) out += fmt::format("  {:<28}{:>16}\n", a.name, a.bytes);
   out += fmt::format("chunks       {} of {} task{} on {} lane{}\n", chunks, chunk, chunk == 1 ? "" : "s", lanes,
                      lanes == 1 ? "" : "s");

@@ -115,12 +115,18 @@ std::optional<MlpProgram> program_of(const Problem& p) {
 
 }  // namespace
 
-Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskSizes& sizes, Device device, Goal goal,
-                     Statistics query_statistics, int steps, const VendorLayers& vendor) {
+Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskSizes& sizes, const Place& place,
+                     Goal goal, Statistics query_statistics, int steps, const VendorLayers& vendor) {
   check_numbers(algorithm, sizes);
+  if (place.precision == Precision::tf32 && place.device != Device::cuda)
+    refuse(
+        fmt::format("device.precision is tf32, device.kind is {}; only cuda computes in it: choose float32 or "
+                    "device.kind = \"cuda\"",
+                    to_string(place.device)));
   statistics_of(model);
   Problem p;
-  p.model = model, p.algorithm = algorithm, p.device = device, p.sizes = sizes, p.goal = goal;
+  p.model = model, p.algorithm = algorithm, p.sizes = sizes, p.goal = goal;
+  p.device = place.device, p.precision = place.precision;
   p.query_statistics = query_statistics;
   p.order = order_of(algorithm);
   p.steps = steps >= 0 ? steps : steps_of(algorithm);
@@ -137,7 +143,7 @@ Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskS
     p.learned_rates = true;
   }
   const auto arrays = parameters(model);
-  p.layout = lay_out(model, device, first_adapted_layer(arrays, head_layer), vendor);
+  p.layout = lay_out(model, place.device, first_adapted_layer(arrays, head_layer), vendor, place.precision);
   if (p.steps > 100'000) refuse(fmt::format("steps is {}; it must lie in 0 to 100000", p.steps));
   if (p.learned_rates && std::int64_t{p.rate_rows + 1} * p.layout.parameters > 1'000'000'000)
     refuse(fmt::format("algorithm: {} rates for each of {} parameters are more than {} numbers in all", p.rate_rows,
@@ -206,7 +212,8 @@ Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskS
   p.query = {p.head_stage, stages, rows, statistics_rows, sizes.support - first, 1};
   p.body_support = {0, p.head_stage, sizes.support, sizes.support, 0, 1};
   p.body_query = {0, p.head_stage, rows, statistics_rows, 0, 1};
-  if (device == Device::cuda && goal != Goal::evaluation && !p.is_reptile()) p.program = program_of(p);
+  const bool float32 = place.precision == Precision::float32;
+  if (place.device == Device::cuda && float32 && goal != Goal::evaluation && !p.is_reptile()) p.program = program_of(p);
   return p;
 }
 
@@ -218,10 +225,16 @@ std::vector<std::string> adapted_names(const Model& model, const Problem& p) {
   return names;
 }
 
-void check_implementation(Device device, Implementation implementation) {
-  if (implementation != Implementation::own && device != Device::cuda)
+void check_implementation(const Place& place, Implementation implementation) {
+  if (implementation == Implementation::own) return;
+  if (place.device != Device::cuda)
     refuse(fmt::format("plan.implementation is {}; device {} has only its own kernels: choose own, or device cuda",
-                       to_string(implementation), to_string(device)));
+                       to_string(implementation), to_string(place.device)));
+  if (place.precision != Precision::float32)
+    refuse(
+        fmt::format("plan.implementation is {}, device.precision {}; the vendor's libraries are called in float32 "
+                    "only: choose own, or float32",
+                    to_string(implementation), to_string(place.precision, place.device)));
 }
 
 std::vector<double> initial_rates(const Problem& p) {

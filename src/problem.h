@@ -22,6 +22,7 @@ struct Problem {
   Model model;
   Algorithm algorithm;
   Device device = Device::cpu;
+  Precision precision = Precision::float32;
   TaskSizes sizes;
   Goal goal = Goal::update;
   Statistics query_statistics = Statistics::batch;
@@ -35,7 +36,8 @@ struct Problem {
   int head_offset = 0;
   int batch = 0;  ///< support rows of one inner step
 
-  /// The inner loop in one piece, where the model is a small one, the device is CUDA and the algorithm a descent.
+  /// The inner loop in one piece, where the model is a small one, the device is CUDA and the algorithm a descent. It
+  /// computes in float32.
   std::optional<MlpProgram> program;
 
   /// Ranges of the flat vector that the inner loop changes.
@@ -60,11 +62,18 @@ struct Problem {
   RowLayout row() const;
 };
 
+/// Where it computes, and in what.
+struct Place {
+  Device device;
+  Precision precision;
+  Place(Device d, Precision p = Precision::float32) : device(d), precision(p) {}
+};
+
 /// Everything is checked here; the messages name the key and both numbers. steps < 0: the algorithm's own.
-Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskSizes& sizes, Device device, Goal goal,
-                     Statistics query_statistics, int steps = -1, const VendorLayers& vendor = {});
-/// Throws InvalidArgument for a device that has no other kernels than its own.
-void check_implementation(Device device, Implementation implementation);
+Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskSizes& sizes, const Place& place,
+                     Goal goal, Statistics query_statistics, int steps = -1, const VendorLayers& vendor = {});
+/// Throws InvalidArgument for a device or a precision that has no other kernels than its own.
+void check_implementation(const Place& place, Implementation implementation);
 
 /// [rate_rows][P]: zero where nothing adapts.
 std::vector<double> initial_rates(const Problem& problem);

@@ -85,6 +85,10 @@ TEST_F(Cli, BadUsageIsStatusTwoAndNamesTheRemedy) {
   expect_refused({"plan", "--device", "gpu"}, 2, "cuda");
   expect_refused({"plan", "--device", "cuda", "--machine", "h1000"}, 2, "h100");
   expect_refused({"train", "--data", path("x")}, 2, "sinusoid");
+  for (const char* device : {"cpu", "reference"})
+    expect_refused({"train", "--out", path("x"), "--device", device, "--set", "device.precision=tf32"}, 2,
+                   std::string("device.precision is tf32, device.kind is ") + device);
+  expect_refused({"plan", "--device", "cuda", "--machine", "t4", "--set", "device.precision=tf32"}, 2, "7.5");
   EXPECT_FALSE(fs::exists(path("x")));
 }
 
@@ -118,6 +122,11 @@ TEST_F(Cli, PlanIsForAnyMachine) {
   const json there = result_of({"plan", "--device", "cuda", "--machine", "h100"});
   EXPECT_EQ(there["machine"], "h100");
   EXPECT_GT(there["launches"].get<int>(), 0);
+  EXPECT_EQ(there["precision"], "float32");
+  // The small-model program knows no TF32: its layers run one by one.
+  const json tf32 = result_of({"plan", "--device", "cuda", "--machine", "h100", "--set", "device.precision=tf32"});
+  EXPECT_EQ(tf32["precision"], "tf32");
+  EXPECT_GT(tf32["launches"].get<int>(), there["launches"].get<int>());
   expect_refused({"plan", "--set", "run.memory_limit=1000"}, 1, "1000");
   EXPECT_EQ(there["implementation"], "own");
   const json vendor = result_of({"plan", "--device", "cuda", "--set", "plan.implementation=vendor"});

@@ -159,6 +159,16 @@ TEST_F(CudaBackendTest, BadOrdinal) {
   }
 }
 
+TEST_F(CudaBackendTest, Tf32NeedsTensorCores) {
+  if (!cuda_status().emulated) GTEST_SKIP() << "only the emulator can be an older device";
+  setenv("CUMETA_EMULATED_MACHINE", "capability_75", 1);
+  const std::string text = failure<DeviceUnavailable>({.tf32 = true});
+  EXPECT_TRUE(holds(text, "compute capability 7.5, TF32 needs 8.0")) << text;
+  EXPECT_NO_THROW(open_cuda({}));
+  unsetenv("CUMETA_EMULATED_MACHINE");
+  EXPECT_NO_THROW(open_cuda({.tf32 = true}));
+}
+
 TEST_F(CudaBackendTest, StatusListsDevices) {
   const CudaStatus status = cuda_status();
   EXPECT_EQ(status.problem, "");

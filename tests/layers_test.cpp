@@ -5,6 +5,7 @@
 
 #include <tuple>
 
+#include "kernels/all_layers.h"
 #include "tests/support/compare.h"
 #include "tests/support/guarded_array.h"
 #include "tests/support/layer_passes.h"
@@ -16,6 +17,19 @@ namespace {
 using Kind = std::tuple<TestDevice, std::string>;
 std::string kind_name(const ::testing::TestParamInfo<Kind>& instance) {
   return name(std::get<0>(instance.param)) + "_" + std::get<1>(instance.param);
+}
+
+/// TF32 may take another of two almost equal numbers for a window's maximum; the maximum itself is in y.
+std::vector<double> without_winners(const LayerCase& c, const std::vector<double>& records) {
+  const auto* block = std::get_if<ConvBlock>(&c.stage);
+  if (!block || !block->pooled || records.empty()) return records;
+  const Shape z = output(block->convolution, c.geometry.input);
+  const auto keep = static_cast<std::ptrdiff_t>(c.geometry.examples) * z.size() + 2 * z.channels;
+  const auto size = static_cast<std::ptrdiff_t>(records.size()) / c.tasks;
+  std::vector<double> kept;
+  for (std::ptrdiff_t at = 0; at < static_cast<std::ptrdiff_t>(records.size()); at += size)
+    kept.insert(kept.end(), records.begin() + at, records.begin() + at + keep);
+  return kept;
 }
 
 /// One test per device and kind of layer; it loops over the kind's cases.
@@ -42,10 +56,14 @@ TEST_P(Layers, EveryPassIsNearTheReference) {
       const RowsLie here(rows);
       for (const Pass pass : kLayerPasses) {
         const HostArrays out = run_pass(device(), backend, c, pass, e.inputs);
-        for (const Role role : outputs_of(c, pass))
-          EXPECT_TRUE(near(std::string(name(pass)) + " " + kRoleNames[role], e.expected[role], out[role],
-                           static_cast<std::size_t>(c.tasks), tolerance(pass, backend.number()), 1e-3))
+        for (const Role role : outputs_of(c, pass)) {
+          const bool winners = role == kR && device() == TestDevice::cuda_tf32;
+          const auto& expected = winners ? without_winners(c, e.expected[role]) : e.expected[role];
+          const auto& actual = winners ? without_winners(c, out[role]) : out[role];
+          EXPECT_TRUE(near(std::string(name(pass)) + " " + kRoleNames[role], expected, actual,
+                           static_cast<std::size_t>(c.tasks), tolerance(pass, arithmetic_of(device())), 1e-3))
               << (rows == Rows::aligned ? "rows are aligned" : "rows begin anywhere");
+        }
       }
     }
   });
@@ -83,6 +101,11 @@ INSTANTIATE_TEST_SUITE_P(, Layers,
                          ::testing::Combine(::testing::ValuesIn(judged_devices()), ::testing::ValuesIn(layer_kinds())),
                          kind_name);
 
+const std::vector<std::string> kTf32Kinds = {"Linear", "Conv2d", "ConvBlock"};
+INSTANTIATE_TEST_SUITE_P(Tf32, Layers,
+                         ::testing::Combine(::testing::Values(TestDevice::cuda_tf32), ::testing::ValuesIn(kTf32Kinds)),
+                         kind_name);
+
 /// Contractions of small integers have no rounding: every device must give the very numbers.
 class ExactLayers : public Layers {};
 TEST_P(ExactLayers, SmallIntegersAreEqual) {
@@ -101,6 +124,10 @@ TEST_P(ExactLayers, SmallIntegersAreEqual) {
 INSTANTIATE_TEST_SUITE_P(Vendor, ExactLayers, vendor_kinds, kind_name);
 INSTANTIATE_TEST_SUITE_P(, ExactLayers,
                          ::testing::Combine(::testing::ValuesIn(judged_devices()),
+                                            ::testing::Values(std::string("Linear"), std::string("Conv2d"))),
+                         kind_name);
+INSTANTIATE_TEST_SUITE_P(Tf32, ExactLayers,
+                         ::testing::Combine(::testing::Values(TestDevice::cuda_tf32),
                                             ::testing::Values(std::string("Linear"), std::string("Conv2d"))),
                          kind_name);
 

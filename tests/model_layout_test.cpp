@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "cumeta/error.h"
 #include "src/problem.h"
 
 namespace cumeta {
@@ -44,6 +45,23 @@ TEST(ModelLayout, GlobalAveragePoolAndLinearAreOneStageOfCudaOnly) {
     EXPECT_EQ(fused.parameters, plain.parameters);
     EXPECT_EQ(fused.outputs, plain.outputs);
   }
+}
+
+TEST(ModelLayout, OnlyWhatKnowsTf32RunsInIt) {
+  const Place tf32(Device::cuda, Precision::tf32);
+  const auto problem = [&](const Model& model, const Place& place) {
+    return make_problem(model, Maml{.steps = 1}, {2, 5, 5}, place, Goal::update, Statistics::batch);
+  };
+  const Model model = pooled_model(false);
+  const Problem images = problem(model, tf32);
+  EXPECT_TRUE(std::holds_alternative<ConvBlock>(images.layout.stages.front().stage));
+  EXPECT_TRUE(std::holds_alternative<Linear>(images.layout.stages.back().stage));
+  const Model small{
+      .input = features(1), .layers = {Linear{.outputs = 8}, Relu{}, Linear{.outputs = 1}}, .loss = MeanSquaredError{}};
+  EXPECT_TRUE(problem(small, Device::cuda).program.has_value());
+  EXPECT_FALSE(problem(small, tf32).program.has_value());
+  for (const Device device : {Device::cpu, Device::reference})
+    EXPECT_THROW(problem(small, {device, Precision::tf32}), InvalidArgument);
 }
 
 TEST(ModelLayout, NoStageCrossesTheBoundaryOfTheAdaptedSet) {

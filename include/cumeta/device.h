@@ -11,7 +11,8 @@ namespace cumeta {
 
 /// reference: plain loops in double, the judge of all others. cpu: SIMD on all cores asked for. cuda: one NVIDIA GPU.
 enum class Device { reference, cpu, cuda };
-/// float32 everywhere, or TF32 products in linear and convolution on CUDA (relative error 3e-4 per product).
+/// float32 everywhere, or on CUDA (compute capability 8.0 and later) TF32 products in linear and convolution: inputs
+/// rounded to 10 bits of mantissa, sums in float32; relative error 3e-4 per product. The reference computes in float64.
 enum class Precision { float32, tf32 };
 /// Whose kernels linear and convolution run by on CUDA: own; vendor: cuBLAS and cuDNN, everything else stays own;
 /// fastest: own or vendor per layer, measured once on the device. Other devices have only their own.
@@ -53,5 +54,7 @@ CUMETA_API std::string to_string(Device device);
 CUMETA_API Device device_from(const std::string& name);
 /// "own", "vendor", "fastest".
 CUMETA_API std::string to_string(Implementation implementation);
+/// "float32", "tf32"; what the reference computes in is "float64".
+CUMETA_API std::string to_string(Precision precision, Device device);
 
 }  // namespace cumeta

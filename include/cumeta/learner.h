@@ -49,6 +49,7 @@ struct Update {
   double rate = 0;                   ///< outer
   std::vector<double> support_loss;  ///< before each inner step
   Order order = Order::second;
+  Precision precision = Precision::float32;
   int steps = 0;
   std::span<const std::string> adapted_set;  ///< names of what the inner loop changes; valid while the learner lives
   std::int64_t skipped = 0;                  ///< non-finite updates skipped so far
@@ -59,6 +60,7 @@ struct Update {
 /// A meta-gradient for callers with their own optimizer. Parameters in the flat order of parameters(model).
 struct MetaGradient {
   Order order = Order::second;
+  Precision precision = Precision::float32;
   int tasks = 0, steps = 0;
   std::vector<std::string> adapted_set;   ///< names of what the inner loop changes
   std::vector<double> gradient;           ///< mean over tasks, [P]
@@ -73,6 +75,7 @@ struct MetaGradient {
 /// Loss and accuracy on the query set after 0..steps inner steps, for every task.
 struct Evaluation {
   Order order = Order::second;  ///< of the algorithm that was evaluated (adaptation itself has none)
+  Precision precision = Precision::float32;
   int tasks = 0, steps = 0;
   std::vector<std::string> adapted_set;  ///< names of what the inner loop changes
   Statistics statistics = Statistics::batch;

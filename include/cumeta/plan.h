@@ -26,6 +26,7 @@ enum class Activations { automatic, store, recompute };
 
 struct PlanOptions {
   Device device = Device::cpu;
+  Precision precision = Precision::float32;
   Machine machine = cpu_machine();
   std::int64_t memory_limit = 0;  ///< bytes; 0: the machine's memory
   int chunk = 0;                  ///< tasks of a chunk; 0: chosen (1 per core on the CPU, all that fit on CUDA)
@@ -48,6 +49,7 @@ struct PlannedLayers {
 
 struct Plan {
   Device device = Device::cpu;
+  Precision precision = Precision::float32;
   std::int64_t bytes = 0;            ///< of the arena, to the byte
   std::vector<PlannedArray> arrays;  ///< what they are made of
   int lanes = 1;                     ///< workers or streams that hold a workspace

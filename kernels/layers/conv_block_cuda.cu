@@ -131,8 +131,10 @@ class ConvBlockCuda final : public LayerPasses {
                int tasks) const {
     const int work = plan.call.shape.tiles * plan.call.column_tiles + norm.channel_groups() * norm.applies;
     const auto go = [&]<class T, int VA, int VB>() {
-      launch(lane_, op, block_forward<T, VA, VB>, grid(tasks, work), dim3(T::threads), 0, plan.call, norm, tangent,
-             tickets(tasks));
+      in_precision<T>(lane_, [&]<class P>() {
+        launch(lane_, op, block_forward<P, VA, VB>, grid(tasks, work), dim3(P::threads), 0, plan.call, norm, tangent,
+               tickets(tasks));
+      });
     };
     ConvolutionLaunches::pick_forward<WideTiles>(plan, go);
   }
@@ -151,16 +153,20 @@ class ConvBlockCuda final : public LayerPasses {
       const int work =
           gradients + data.shape.tiles * data.column_tiles + ConvolutionLaunches::weight_work(weights) + splits;
       const auto go = [&]<class D, class W>() {
-        launch(lane_, op, block_backward<D, W, 4, 4, true>, grid(tasks, work), dim3(W::threads), 0, data, weights, norm,
-               tangent, tickets(tasks));
+        in_precision<D, W>(lane_, [&]<class PD, class PW>() {
+          launch(lane_, op, block_backward<PD, PW, 4, 4, true>, grid(tasks, work), dim3(W::threads), 0, data, weights,
+                 norm, tangent, tickets(tasks));
+        });
       };
       return ConvolutionLaunches::pick_joint<WideTiles>(plan, go);
     }
     if (plan.data.empty()) {
       const int work = gradients + ConvolutionLaunches::weight_work(weights) + splits;
       const auto go = [&]<class W, int VA, int VB>() {
-        launch(lane_, op, block_backward<W, W, VA, VB, false>, grid(tasks, work), dim3(W::threads), 0, GatherCall{},
-               weights, norm, tangent, tickets(tasks));
+        in_precision<W>(lane_, [&]<class P>() {
+          launch(lane_, op, block_backward<P, P, VA, VB, false>, grid(tasks, work), dim3(P::threads), 0, GatherCall{},
+                 weights, norm, tangent, tickets(tasks));
+        });
       };
       return ConvolutionLaunches::pick_weights<WideTiles>(plan, go);
     }

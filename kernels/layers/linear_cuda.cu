@@ -2,9 +2,11 @@
 // Linear on CUDA: every pass is one or two products  C[m][n] = bias[n] + sum over terms and k of A[m][k] B[k][n],
 // a tangent's two terms in one loop, both products of a backward pass in one launch (blocks take roles).
 //   forward  Y = X W + b       backward  dX = dY W',  [dW; db] = [X 1]' dY  (a row of ones gives the bias' gradient)
-// Each sum runs over terms, then k, in order, in one thread: the bits are the same for every tile.
+// Each sum runs over terms, then k, in order, in one thread (in TF32, by eights of k, in one warp): the bits are the
+// same for every tile.
 #include "kernels/layers/linear.h"
 #include "kernels/tools/cuda_launch.cuh"
+#include "kernels/tools/tensor_core_cuda.cuh"
 
 namespace cumeta {
 namespace {
@@ -34,15 +36,74 @@ struct Products {
 
 constexpr int kDepth = 16;  ///< k of a tile
 
-template <int tile_m, int tile_n, int rows, int columns>
+/// A thread owns rows x columns numbers: in float32 neighbours, in TF32 fours of 16 x 8 products by tensor cores.
+template <int tile_m, int tile_n, int rows, int columns, bool tf32 = false>
 struct Tile {
   static constexpr int kM = tile_m, kN = tile_n, kRows = rows, kColumns = columns;
+  static constexpr bool kTf32 = tf32;
   static constexpr int kThreads = (tile_m / rows) * (tile_n / columns);
-  // Rows of four more floats keep 16-byte alignment and spread the banks.
-  static constexpr int kStrideA = tile_m + 4, kStrideB = tile_n + 4;
+  // Padded rows keep 16-byte alignment and spread the banks: of one row of k, in TF32 of four.
+  static constexpr int kStrideA = tile_m + (tf32 ? 8 : 4), kStrideB = tile_n + (tf32 ? 8 : 4);
+  static constexpr int kSums = tf32 ? rows * columns / 4 : rows, kSumsEach = tf32 ? 4 : columns;
 };
 using SmallTile = Tile<16, 16, 2, 1>;
 using LargeTile = Tile<64, 64, 4, 4>;
+using SmallTileTf32 = Tile<16, 16, 2, 2, true>;
+using LargeTileTf32 = Tile<64, 64, 4, 4, true>;
+
+/// Where the numbers of a thread lie in its tile, and what a chunk of kDepth adds to them.
+template <class T>
+struct OwnNumbers {
+  static constexpr int across = T::kN / T::kColumns;
+  const int row = static_cast<int>(threadIdx.x) / across * T::kRows;
+  const int column = static_cast<int>(threadIdx.x) % across * T::kColumns;
+
+  __device__ int m(int i, int) const { return row + i; }
+  __device__ int n(int, int j) const { return column + j; }
+  __device__ __forceinline__ void add(const float* a_tile, const float* b_tile,
+                                      float (&sum)[T::kSums][T::kSumsEach]) const {
+#pragma unroll
+    for (int k = 0; k < kDepth; ++k) {
+      float left[T::kRows], right[T::kColumns];
+#pragma unroll
+      for (int i = 0; i < T::kRows; ++i) left[i] = a_tile[k * T::kStrideA + row + i];
+#pragma unroll
+      for (int j = 0; j < T::kColumns; ++j) right[j] = b_tile[k * T::kStrideB + column + j];
+#pragma unroll
+      for (int i = 0; i < T::kRows; ++i)
+#pragma unroll
+        for (int j = 0; j < T::kColumns; ++j) sum[i][j] = fmaf(left[i], right[j], sum[i][j]);
+    }
+  }
+};
+
+/// The same in TF32: warps share 16 rows, each has kSums products of 16 x 8 side by side.
+template <class T>
+requires(T::kTf32) struct OwnNumbers<T> {
+  static constexpr int warps_across = T::kN / (8 * T::kSums);
+  static_assert(T::kThreads / 32 == T::kM / 16 * warps_across && kDepth % 8 == 0);
+  const int r = static_cast<int>(threadIdx.x) % 32 / 4, c = static_cast<int>(threadIdx.x) % 4;
+  const int row = static_cast<int>(threadIdx.x) / 32 / warps_across * 16 + r;
+  const int column = static_cast<int>(threadIdx.x) / 32 % warps_across * (8 * T::kSums);
+
+  __device__ int m(int, int j) const { return row + j / 2 * 8; }
+  __device__ int n(int i, int j) const { return column + 8 * i + 2 * c + j % 2; }
+  __device__ __forceinline__ void add(const float* a_tile, const float* b_tile,
+                                      float (&sum)[T::kSums][T::kSumsEach]) const {
+#pragma unroll
+    for (int k = 0; k < kDepth; k += 8) {
+      const float* a_line = a_tile + (k + c) * T::kStrideA + row;
+      const float* b_line = b_tile + (k + c) * T::kStrideB + column + r;
+      const unsigned a[4] = {to_tf32(a_line[0]), to_tf32(a_line[8]), to_tf32(a_line[4 * T::kStrideA]),
+                             to_tf32(a_line[4 * T::kStrideA + 8])};
+#pragma unroll
+      for (int i = 0; i < T::kSums; ++i) {
+        const unsigned b[2] = {to_tf32(b_line[8 * i]), to_tf32(b_line[4 * T::kStrideB + 8 * i])};
+        multiply_tf32(sum[i], a, b);
+      }
+    }
+  }
+};
 
 /// Elements (i, k) of an operand, i < kTile, to shared[k][i]; zeros outside. Threads walk along whichever index is
 /// contiguous in memory.
@@ -64,12 +125,9 @@ __global__ void __launch_bounds__(T::kThreads, 2) multiply(Products products, in
   if (tile >= first_tiles) tile -= first_tiles, role = 1;
   const Product& p = products.product[role];
   const int m0 = tile / p.tiles_n * T::kM, n0 = tile % p.tiles_n * T::kN;
-  constexpr int across = T::kN / T::kColumns;
-  const int row = static_cast<int>(threadIdx.x) / across * T::kRows;
-  const int column = static_cast<int>(threadIdx.x) % across * T::kColumns;
-
+  const OwnNumbers<T> own;
   for (std::int64_t task = blockIdx.y; task < tasks; task += gridDim.y) {
-    float sum[T::kRows][T::kColumns] = {};
+    float sum[T::kSums][T::kSumsEach] = {};
     for (int t = 0; t < p.term_count; ++t) {
       const Term& term = p.terms[t];
       const float* a = term.a + task * term.a_task;
@@ -84,28 +142,17 @@ __global__ void __launch_bounds__(T::kThreads, 2) multiply(Products products, in
           return n0 + i < p.n && k0 + k < p.k ? b[std::int64_t{n0 + i} * p.b_n + std::int64_t{k0 + k} * p.b_k] : 0.0f;
         });
         __syncthreads();
-#pragma unroll
-        for (int k = 0; k < kDepth; ++k) {
-          float left[T::kRows], right[T::kColumns];
-#pragma unroll
-          for (int i = 0; i < T::kRows; ++i) left[i] = a_tile[k * T::kStrideA + row + i];
-#pragma unroll
-          for (int j = 0; j < T::kColumns; ++j) right[j] = b_tile[k * T::kStrideB + column + j];
-#pragma unroll
-          for (int i = 0; i < T::kRows; ++i)
-#pragma unroll
-            for (int j = 0; j < T::kColumns; ++j) sum[i][j] = fmaf(left[i], right[j], sum[i][j]);
-        }
+        own.add(a_tile, b_tile, sum);
         __syncthreads();
       }
     }
     float* c = p.c + task * p.c_task;
     const float* bias = p.bias ? p.bias + task * p.bias_task : nullptr;
 #pragma unroll
-    for (int i = 0; i < T::kRows; ++i)
+    for (int i = 0; i < T::kSums; ++i)
 #pragma unroll
-      for (int j = 0; j < T::kColumns; ++j) {
-        const int m = m0 + row + i, n = n0 + column + j;
+      for (int j = 0; j < T::kSumsEach; ++j) {
+        const int m = m0 + own.m(i, j), n = n0 + own.n(i, j);
         if (m < p.m && n < p.n) c[std::int64_t{m} * p.n + n] = bias ? sum[i][j] + bias[n] : sum[i][j];
       }
   }
@@ -196,10 +243,10 @@ class LinearPasses final : public LayerPasses {
         large = large && p.m > 48 && p.n > 48;
       }
     if (products.count == 0) return;
-    if (large)
-      run_tiles<LargeTile>(op, tasks, products);
+    if (lane_.tf32())
+      large ? run_tiles<LargeTileTf32>(op, tasks, products) : run_tiles<SmallTileTf32>(op, tasks, products);
     else
-      run_tiles<SmallTile>(op, tasks, products);
+      large ? run_tiles<LargeTile>(op, tasks, products) : run_tiles<SmallTile>(op, tasks, products);
   }
 
   const CudaLane& lane_;

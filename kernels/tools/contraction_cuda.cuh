@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The contraction of the CUDA column: a block's tile of C[m][n] = sum over k of A[k][m] B[k][n], in float32 FFMA.
+// The contraction of the CUDA column: a block's tile of C[m][n] = sum over k of A[k][m] B[k][n], in float32 FFMA,
+// or in TF32 on tensor cores.
 //
 // A tile is split over K inside the block: group g of the G thread groups sums the k of slice g of every chunk, then
 // the groups' sums are added in the order g = 0, 1, ... So a sum's order depends on (K, G, KG) alone. Operands come
 // through loaders, which copy chunk after chunk of KB = G x KG into shared memory behind the arithmetic.
 #pragma once
 #include "kernels/array.h"
+#include "kernels/tools/contraction_tf32_cuda.cuh"
 #include "kernels/tools/cuda_shared.cuh"
 
 namespace cumeta {
@@ -14,18 +16,26 @@ namespace cumeta {
 enum class Layout { along_row, along_k };
 
 /// Threads form G groups of R x C; each thread owns TM x TN numbers of its group's partial tile.
-template <int TM_, int TN_, int R_, int C_, int G_, int KG_, int stages_>
+/// With `tf32_` the same tile of the same threads by tensor cores (kernels/tools/contraction_tf32_cuda.cuh), of whose
+/// k a group has eight or more.
+template <int TM_, int TN_, int R_, int C_, int G_, int KG_, int stages_, bool tf32_ = false>
 struct Tile {
-  static constexpr int TM = TM_, TN = TN_, R = R_, C = C_, G = G_, KG = KG_, stages = stages_;
+  using Tf32 = Tile<TM_, TN_, R_, C_, G_, KG_, stages_, true>;
+  static constexpr bool tf32 = tf32_;
+  static constexpr int TM = TM_, TN = TN_, R = R_, C = C_, stages = stages_;
+  static constexpr int BM = TM * R, BN = TN * C, KB = G_ * KG_, threads = R * C * G_;
+  static constexpr int KG = tf32 && KG_ < 8 ? 8 : KG_, G = KB / KG, group = threads / G;
   static constexpr int KU = KG <= 8 ? KG : 4;  // k of the inner loop's step
-  static constexpr int min_blocks = R * C * G <= 128 ? 3 : TM * TN < 64 ? 2 : 1;
-  static constexpr int BM = TM * R, BN = TN * C, KB = G * KG, group = R * C, threads = group * G;
+  static constexpr int min_blocks = threads <= 128 ? 3 : TM * TN < 64 ? 2 : 1;
   static_assert(KG % KU == 0 && KU % 4 == 0 && TN % 4 == 0);
 
-  /// Rows along k are padded by four numbers: rows that a warp reads together fall into different banks.
-  CUMETA_HD static constexpr int pitch(Layout layout, int width) { return layout == Layout::along_k ? KB + 4 : width; }
+  /// Rows that a warp reads together fall into different banks: those along k are padded by four numbers, and where
+  /// tensor cores read four rows of k at once, those by eight.
+  CUMETA_HD static constexpr int pitch(Layout layout, int width) {
+    return layout == Layout::along_k ? KB + 4 : tf32 ? width + 8 : width;
+  }
   CUMETA_HD static constexpr int words(Layout layout, int width) {
-    return layout == Layout::along_k ? width * (KB + 4) : KB * width;
+    return pitch(layout, width) * (layout == Layout::along_k ? width : KB);
   }
   template <Layout LA, Layout LB>
   CUMETA_HD static constexpr int stage_words() {
@@ -39,7 +49,7 @@ struct Tile {
   }
   template <Layout LA, Layout LB>
   CUMETA_HD static constexpr int shared_words() {
-    static_assert(rows_per_pass<LA, LB>() > 0);
+    static_assert(tf32 || rows_per_pass<LA, LB>() > 0);
     return table_at<LA, LB>() + table_words;
   }
   /// The operands' table of a window stands behind the stages.
@@ -47,7 +57,7 @@ struct Tile {
   CUMETA_HD static constexpr int table_at() {
     return stages * stage_words<LA, LB>();
   }
-  static constexpr int table_words = 512;
+  static constexpr int table_words = tf32 ? 256 : 512;  // padding takes the rest of 48 KB
 };
 
 /// Lane bits go in turn to columns and rows, so lanes that read one address of an operand sit close together.
@@ -142,19 +152,34 @@ __device__ __forceinline__ void contract(float* shared, int terms, int chunks, O
   int row, column;
   place<T::R, T::C>(thread % T::group, row, column);
 
-  float sum[T::TM][T::TN];
+  constexpr int sums = T::tf32 ? TensorTile<T>::products : T::TM, sums_each = T::tf32 ? 4 : T::TN;
+  float sum[sums][sums_each];
 #pragma unroll
-  for (int i = 0; i < T::TM; ++i)
+  for (int i = 0; i < sums; ++i)
 #pragma unroll
-    for (int j = 0; j < T::TN; ++j) sum[i][j] = 0.0f;
+    for (int j = 0; j < sums_each; ++j) sum[i][j] = 0.0f;
 
   // Every thread's own places in the stages; `hop` leads from the stage that is written to the next one.
   const auto own = [&](Layout layout, int index, int width) {
     return layout == Layout::along_k ? index * T::pitch(layout, width) + group * T::KG
                                      : group * T::KG * T::pitch(layout, width) + 4 * index;
   };
-  const float* a_from = shared + own(LA, row, T::BM);
-  const float* b_from = shared + T::words(LA, T::BM) + own(LB, column, T::BN);
+  const float *a_from = shared, *b_from = shared + T::words(LA, T::BM);
+  if constexpr (T::tf32) {
+    const TensorTile<T> tensor;
+    a_from += tensor.place(LA == Layout::along_k, tensor.row, T::pitch(LA, T::BM));
+    b_from += tensor.place(LB == Layout::along_k, tensor.column, T::pitch(LB, T::BN));
+  } else {
+    a_from += own(LA, row, T::BM), b_from += own(LB, column, T::BN);
+  }
+  const auto multiply = [&] {
+    if constexpr (T::tf32) {
+      multiply_chunk_tf32<T, LA == Layout::along_k, LB == Layout::along_k, T::pitch(LA, T::BM), T::pitch(LB, T::BN)>(
+          a_from, b_from, sum);
+    } else {
+      multiply_chunk<T, LA, LB>(a_from, b_from, sum);
+    }
+  };
   float* a_to = shared + Operands::a_at();
   float* b_to = shared + T::words(LA, T::BM) + Operands::b_at();
   constexpr int ahead = T::stages - 1;
@@ -187,7 +212,7 @@ __device__ __forceinline__ void contract(float* shared, int terms, int chunks, O
           copy_async_commit();
           copy_async_wait<0>();
           __syncthreads();
-          multiply_chunk<T, LA, LB>(a_from, b_from, sum);
+          multiply();
         }
       } else {
         const bool last = term + 1 == terms && first + Operands::window >= chunks;
@@ -204,7 +229,7 @@ __device__ __forceinline__ void contract(float* shared, int terms, int chunks, O
           __syncthreads();
           if (step < loads) load();
           copy_async_commit();
-          multiply_chunk<T, LA, LB>(a_from, b_from, sum);
+          multiply();
           const int by = hop(reads);
           a_from += by, b_from += by;
         }
@@ -212,41 +237,45 @@ __device__ __forceinline__ void contract(float* shared, int terms, int chunks, O
     }
   copy_async_wait<0>();
 
-  // The groups' partial tiles meet in shared memory, a few rows of every thread at a time.
-  constexpr int rows = T::template rows_per_pass<LA, LB>();
-  constexpr int plane = rows * T::R * T::BN;
+  if constexpr (T::tf32) {
+    return add_groups_tf32<T, T::template table_at<LA, LB>()>(shared, sum, store);
+  } else {
+    // The groups' partial tiles meet in shared memory, a few rows of every thread at a time.
+    constexpr int rows = T::template rows_per_pass<LA, LB>();
+    constexpr int plane = rows * T::R * T::BN;
 #pragma unroll
-  for (int first = 0; first < T::TM; first += rows) {
-    __syncthreads();
+    for (int first = 0; first < T::TM; first += rows) {
+      __syncthreads();
 #pragma unroll
-    for (int i = 0; i < T::TM; ++i) {
-      if (i < first || i >= first + rows) continue;
-      const int place_m =
-          LA == Layout::along_k ? row + T::R * (i - first) : 4 * row + T::R * ((i - first) / 4 * 4) + (i - first) % 4;
-      float* line = shared + group * plane + place_m * T::BN;
-      if constexpr (LB == Layout::along_row) {
+      for (int i = 0; i < T::TM; ++i) {
+        if (i < first || i >= first + rows) continue;
+        const int place_m =
+            LA == Layout::along_k ? row + T::R * (i - first) : 4 * row + T::R * ((i - first) / 4 * 4) + (i - first) % 4;
+        float* line = shared + group * plane + place_m * T::BN;
+        if constexpr (LB == Layout::along_row) {
 #pragma unroll
-        for (int j = 0; j < T::TN; j += 4)
-          *reinterpret_cast<float4*>(line + 4 * column + T::C * j) =
-              make_float4(sum[i][j], sum[i][j + 1], sum[i][j + 2], sum[i][j + 3]);
-      } else {
+          for (int j = 0; j < T::TN; j += 4)
+            *reinterpret_cast<float4*>(line + 4 * column + T::C * j) =
+                make_float4(sum[i][j], sum[i][j + 1], sum[i][j + 2], sum[i][j + 3]);
+        } else {
 #pragma unroll
-        for (int j = 0; j < T::TN; ++j) line[column + T::C * j] = sum[i][j];
+          for (int j = 0; j < T::TN; ++j) line[column + T::C * j] = sum[i][j];
+        }
       }
-    }
-    __syncthreads();
-    constexpr int vectors = T::BN / 4;
-    static_assert(T::threads % vectors == 0);
-    const int here = first + rows <= T::TM ? rows * T::R : (T::TM - first) * T::R;
-    for (int v = thread; v < here * vectors; v += T::threads) {
-      const int m = v / vectors, n = v % vectors * 4;
-      float4 total = *reinterpret_cast<const float4*>(shared + m * T::BN + n);
+      __syncthreads();
+      constexpr int vectors = T::BN / 4;
+      static_assert(T::threads % vectors == 0);
+      const int here = first + rows <= T::TM ? rows * T::R : (T::TM - first) * T::R;
+      for (int v = thread; v < here * vectors; v += T::threads) {
+        const int m = v / vectors, n = v % vectors * 4;
+        float4 total = *reinterpret_cast<const float4*>(shared + m * T::BN + n);
 #pragma unroll
-      for (int g = 1; g < T::G; ++g) {
-        const float4 part = *reinterpret_cast<const float4*>(shared + g * plane + m * T::BN + n);
-        total.x += part.x, total.y += part.y, total.z += part.z, total.w += part.w;
+        for (int g = 1; g < T::G; ++g) {
+          const float4 part = *reinterpret_cast<const float4*>(shared + g * plane + m * T::BN + n);
+          total.x += part.x, total.y += part.y, total.z += part.z, total.w += part.w;
+        }
+        store(first * T::R + m, n, total);
       }
-      store(first * T::R + m, n, total);
     }
   }
 }

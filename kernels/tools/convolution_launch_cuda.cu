@@ -25,8 +25,10 @@ __global__ void __launch_bounds__(256, 4)
 
 void ConvolutionLaunches::run_forward(Op op, const ForwardPlan& plan, int tasks) const {
   const auto go = [&]<class T, int VA, int VB>() {
-    launch(lane_, op, gather_kernel<T, VA, VB, false>, grid(tasks, plan.call.shape.tiles * plan.call.column_tiles),
-           dim3(T::threads), 0, plan.call);
+    in_precision<T>(lane_, [&]<class P>() {
+      launch(lane_, op, gather_kernel<P, VA, VB, false>, grid(tasks, plan.call.shape.tiles * plan.call.column_tiles),
+             dim3(P::threads), 0, plan.call);
+    });
   };
   pick_forward<Tiles>(plan, go);
 }
@@ -35,23 +37,29 @@ void ConvolutionLaunches::run_backward(Op op, const BackwardPlan& plan, const Ar
   if (plan.joint()) {
     const GatherCall& data = plan.data[0];
     const auto go = [&]<class D, class W>() {
-      launch(lane_, op, backward_kernel<D, W>,
-             grid(tasks, data.shape.tiles * data.column_tiles + weight_work(plan.weights)), dim3(D::threads), 0, data,
-             plan.weights);
+      in_precision<D, W>(lane_, [&]<class PD, class PW>() {
+        launch(lane_, op, backward_kernel<PD, PW>,
+               grid(tasks, data.shape.tiles * data.column_tiles + weight_work(plan.weights)), dim3(D::threads), 0, data,
+               plan.weights);
+      });
     };
     pick_joint<Tiles>(plan, go);
   } else {
     for (const GatherCall& call : plan.data) {
       const auto go = [&]<class T, int V>() {
-        launch(lane_, op, gather_kernel<T, V, V, true>, grid(tasks, call.shape.tiles * call.column_tiles),
-               dim3(T::threads), 0, call);
+        in_precision<T>(lane_, [&]<class P>() {
+          launch(lane_, op, gather_kernel<P, V, V, true>, grid(tasks, call.shape.tiles * call.column_tiles),
+                 dim3(P::threads), 0, call);
+        });
       };
       pick_data<Tiles>(plan, go);
     }
     if (plan.weights.row_tiles > 0) {
       const auto go = [&]<class T, int VA, int VB>() {
-        launch(lane_, op, weight_kernel<T, VA, VB>, grid(tasks, weight_work(plan.weights)), dim3(T::threads), 0,
-               plan.weights);
+        in_precision<T>(lane_, [&]<class P>() {
+          launch(lane_, op, weight_kernel<P, VA, VB>, grid(tasks, weight_work(plan.weights)), dim3(P::threads), 0,
+                 plan.weights);
+        });
       };
       pick_weights<Tiles>(plan, go);
     }

@@ -33,6 +33,16 @@ inline OperandPairs operand_pairs(const Term& first, const Term& second) {
   return p;
 }
 
+/// go.operator()<tiles>(), or of their twins on tensor cores where the lane's precision is TF32.
+template <class... T, class Go>
+void in_precision(const CudaLane& lane, const Go& go) {
+  if (lane.tf32()) {
+    go.template operator()<typename T::Tf32...>();
+  } else {
+    go.template operator()<T...>();
+  }
+}
+
 class ConvolutionLaunches {
  public:
   ConvolutionLaunches(const Conv2d& layer, const Geometry& geometry, Array scratch, CudaLane& lane)

@@ -47,6 +47,7 @@ struct Thread {
   uint64_t value = 0, result = 0;
   unsigned source_lane = 0;
   unsigned barriers = 0, warp_syncs = 0;  // parity picks the happens-before tag
+  unsigned exchanges = 0;                 // parity picks the fragments' place: a slow lane may still read the last ones
   unsigned copies_pushed = 0, copies_done = 0;
   int group = 0;
 };
@@ -60,6 +61,7 @@ struct Warp {
   unsigned live = 0;
   Waiting waiting[lanes];
   int count = 0;
+  MatrixFragments fragments[2];
 };
 
 // Two tags for each kind of wait: a thread may reach the next barrier before a slow one has left this one, and a
@@ -264,7 +266,7 @@ void run_block() {
     thread.state = State::ready;
     thread.index = {i % size.x, i / size.x % size.y, i / (size.x * size.y)};
     thread.number = i;
-    thread.barriers = thread.warp_syncs = 0;
+    thread.barriers = thread.warp_syncs = thread.exchanges = 0;
     thread.copies_pushed = thread.copies_done = 0;
     thread.group = 0;
     thread.fiber = &s.fibers[(i + rotation) % pool];
@@ -371,6 +373,18 @@ uint64_t collective(unsigned mask, Collective kind, uint64_t value, unsigned sou
   else
     complete(warp, which);
   return self.result;
+}
+
+const MatrixFragments& exchange_fragments(const unsigned (&a)[4], const unsigned (&b)[2], Site site) {
+  Thread& self = *s.current;
+  Warp& warp = s.warps[self.number / lanes];
+  if (warp.live != ~0u) trap("a product on tensor cores by a warp of less than 32 lanes");
+  MatrixFragments& all = warp.fragments[++self.exchanges & 1];
+  const unsigned lane = self.number % lanes;
+  for (int i = 0; i < 4; ++i) all.a[lane][i] = a[i];
+  for (int i = 0; i < 2; ++i) all.b[lane][i] = b[i];
+  collective(~0u, Collective::matrices, 0, 0, site);
+  return all;
 }
 
 void release_warp() {

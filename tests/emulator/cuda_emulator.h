@@ -9,3 +9,4 @@
 #include "tests/emulator/cuda_runtime_calls.h"
 #include "tests/emulator/cuda_threads.h"
 #include "tests/emulator/emulator_launch.h"
+#include "tests/emulator/tensor_core.h"

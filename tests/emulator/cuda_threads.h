@@ -14,7 +14,7 @@ struct Site {
   int line;
 };
 
-enum class Collective : unsigned char { sync_warp, shuffle, ballot };
+enum class Collective : unsigned char { sync_warp, shuffle, ballot, matrices };
 
 /// Identity of one declaration of static shared memory (one per template instance).
 struct SharedSite {
@@ -35,6 +35,12 @@ bool barrier_all();
 int barrier_count();
 /// Waits for all live lanes of `mask`; a shuffle returns source_lane's value, a ballot the bits of the predicates.
 uint64_t collective(unsigned mask, Collective kind, uint64_t value, unsigned source_lane, Site site);
+/// What the lanes of a warp hand in for a product of two matrices on tensor cores (mma.m16n8k8).
+struct MatrixFragments {
+  unsigned a[32][4], b[32][2];
+};
+/// Waits for the whole warp; the result stands until the warp's next exchange but one. A warp that is not full fails.
+const MatrixFragments& exchange_fragments(const unsigned (&a)[4], const unsigned (&b)[2], Site site);
 void release_warp();
 void acquire_warp();
 unsigned lane();

@@ -153,7 +153,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int ordinal) {
   p.maxGridSize[0] = 0x7fffffff;
   p.maxGridSize[1] = p.maxGridSize[2] = 65535;
   p.totalConstMem = 65536;
-  p.major = machine_is("capability_6") ? 6 : 9;
+  p.major = machine_is("capability_6") ? 6 : machine_is("capability_75") ? 7 : 9;
+  p.minor = machine_is("capability_75") ? 5 : 0;
   p.multiProcessorCount = 132;
   p.canMapHostMemory = p.concurrentKernels = p.ECCEnabled = p.unifiedAddressing = p.managedMemory = 1;
   p.asyncEngineCount = 3;

@@ -66,6 +66,48 @@ TEST(DeviceFunctions, Shuffles) {
   check_shuffles<unsigned long long>();
 }
 
+/// d = a b + c on tensor cores, a[16][8], b[8][8], c[16][8] one after another in x.
+__global__ void tensor_product(float* y, const float* x) {
+  const int lane = int(threadIdx.x), r = lane / 4, c = lane % 4;
+  const float *a = x, *b = x + 128;
+  float d[4];
+  for (int i = 0; i < 4; ++i) d[i] = x[192 + (r + 8 * (i / 2)) * 8 + 2 * c + i % 2];
+  const unsigned fa[4] = {emulator::round_to_tf32(a[r * 8 + c]), emulator::round_to_tf32(a[(r + 8) * 8 + c]),
+                          emulator::round_to_tf32(a[r * 8 + c + 4]), emulator::round_to_tf32(a[(r + 8) * 8 + c + 4])};
+  const unsigned fb[2] = {emulator::round_to_tf32(b[c * 8 + r]), emulator::round_to_tf32(b[(c + 4) * 8 + r])};
+  emulator::multiply_m16n8k8(d, fa, fb);
+  emulator::multiply_m16n8k8(d, fa, fb);
+  for (int i = 0; i < 4; ++i) y[(r + 8 * (i / 2)) * 8 + 2 * c + i % 2] = d[i];
+}
+
+TEST(DeviceFunctions, ProductsOnTensorCores) {
+  std::vector<float> x(320);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = float(i * 7 % 13) - 6;
+  float* device = nullptr;
+  ASSERT_EQ(cudaMalloc(&device, x.size() * sizeof(float)), cudaSuccess);
+  ASSERT_EQ(cudaMemcpy(device, x.data(), x.size() * sizeof(float), cudaMemcpyHostToDevice), cudaSuccess);
+  const auto y = results<float>(128, 1, 32, tensor_product, (const float*)device);
+  for (size_t m = 0; m < 16; ++m)
+    for (size_t n = 0; n < 8; ++n) {
+      float sum = x[192 + m * 8 + n];
+      for (size_t k = 0; k < 8; ++k) sum += 2 * x[m * 8 + k] * x[128 + k * 8 + n];
+      EXPECT_EQ(y[m * 8 + n], sum) << m << " " << n;
+    }
+  EXPECT_EQ(cudaFree(device), cudaSuccess);
+}
+
+TEST(DeviceFunctions, RoundingToTf32) {
+  const float bit = 0x1p-10f;
+  const auto rounded = [](float v) { return __uint_as_float(emulator::round_to_tf32(v)); };
+  EXPECT_EQ(rounded(1 + bit), 1 + bit);
+  EXPECT_EQ(rounded(1 + bit / 2), 1 + bit);
+  EXPECT_EQ(rounded(-1 - bit / 2), -1 - bit);
+  EXPECT_EQ(rounded(1 + bit / 2 - 0x1p-23f), 1.0f);
+  EXPECT_EQ(rounded(INFINITY), INFINITY);
+  EXPECT_TRUE(std::isnan(rounded(NAN)));
+  EXPECT_TRUE(std::isnan(rounded(__uint_as_float(0xffffffffu))));
+}
+
 __global__ void half_warps(int* y) {
   const int lane = int(threadIdx.x);
   if (lane < 16)

@@ -212,7 +212,8 @@ U to_integer(Float value, Type to, Rounding rounding) {
 
 U converted(const Instruction& i, U a) {
   const Type to = i.type, from = i.source;
-  if (to.kind == 't') return (a + 0x1000) & ~U{0x1fff};  // cvt.rna.tf32.f32: to nearest, ties away from zero
+  if (to.kind == 't')  // cvt.rna.tf32.f32: to nearest, ties away from zero; a NaN stays one
+    return std::isnan(float_from(a)) ? U{0x7fffffff} : (a + 0x1000) & ~U{0x1fff};
   if (from.is_float()) {
     const double value = from.bits == 32 ? static_cast<double>(float_from(a)) : double_from(a);
     if (!to.is_float()) return to_integer(value, to, i.rounding);

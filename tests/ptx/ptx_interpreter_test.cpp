@@ -250,6 +250,44 @@ TEST(PtxInterpreter, TensorProduct) {
     }
 }
 
+/// TF32's value: 10 bits of mantissa, ties away from zero.
+double tf32(float value) {
+  int exponent = 0;
+  const double mantissa = std::frexp(static_cast<double>(value), &exponent);
+  return std::ldexp(std::round(mantissa * 2048), exponent - 11);
+}
+
+/// The convolutions' contraction as nvcc compiles it, on rounded inputs and in the layout of fragments that the ISA
+/// documents: the emulator has its own model of both.
+TEST(PtxInterpreter, Tf32Contraction) {
+  for (const bool transposed : {false, true})
+    for (const int k : {40, 8, 1}) {
+      SCOPED_TRACE(k);
+      const auto depth = static_cast<std::size_t>(k);
+      const std::vector<float> a = numbers(40 * depth), all = numbers(40 * depth + depth * 32);
+      const std::vector<float> b(all.begin() + static_cast<std::ptrdiff_t>(40 * depth), all.end());
+      Machine machine(kernels());
+      const float *pa = machine.upload("a", a), *pb = machine.upload("b", b);
+      float* c = machine.allocate<float>("c", 40 * 32);
+      machine.run(machine.module().find({"tf32_contraction", transposed ? "ILb1E" : "ILb0E"}),
+                  {.grid = {}, .block = {128}}, {argument(pa), argument(pb), argument(c), argument(k)});
+      const std::vector<float> got = machine.download(c, 40 * 32);
+      double worst = 0, rounding = 0;
+      for (std::size_t m = 0; m < 40; ++m)
+        for (std::size_t n = 0; n < 32; ++n) {
+          double sum = 0, exact = 0;
+          for (std::size_t i = 0; i < depth; ++i) {
+            const float left = a[transposed ? i * 40 + m : m * depth + i], right = b[i * 32 + n];
+            sum += tf32(left) * tf32(right), exact += static_cast<double>(left) * static_cast<double>(right);
+          }
+          worst = std::max(worst, std::fabs(static_cast<double>(got[m * 32 + n]) - sum));
+          rounding = std::max(rounding, std::fabs(sum - exact));
+        }
+      EXPECT_LE(worst, 1e-6 * 4 * k);
+      EXPECT_GT(rounding, 1e-4) << "the inputs must not be exact in TF32";
+    }
+}
+
 TEST(PtxInterpreter, LocalArray) {
   std::vector<int> order(16);
   for (int i = 0; i < 16; ++i) order[static_cast<std::size_t>(i)] = (5 * i + 3) % 16;

@@ -2,6 +2,8 @@
 // Kernels for the interpreter's own tests: each is right with bug = 0, and every other number plants one bug.
 #include <cstdint>
 
+#include "kernels/tools/contraction_cuda.cuh"
+
 /// c = a b for n x n matrices, 16 x 16 tiles. 1: no barrier before the tiles are read; 2: none before they are
 /// overwritten; 3: a tile's last column is not loaded; 4: the tile is one row too long for its array.
 template <int bug>
@@ -178,6 +180,45 @@ __global__ void __launch_bounds__(32, 1) tensor_product(const float* a, const fl
       : "r"(fa[0]), "r"(fa[1]), "r"(fa[2]), "r"(fa[3]), "r"(fb[0]), "r"(fb[1]));
   for (int k = 0; k < 4; ++k) d[(row + 8 * (k >> 1)) * 8 + 2 * column + (k & 1)] = fc[k];
 }
+
+/// Operands of a contraction: a[40][k], or transposed a[k][40], and b[k][32]; beyond k zeros.
+template <class T, bool transposed>
+struct MatrixOperands {
+  static constexpr int window = 1 << 20;
+  const float *a, *b;
+  int k, chunk = 0;
+  __device__ void open(int, int first) { chunk = first; }
+  static __device__ int a_at() { return 0; }
+  static __device__ int b_at() { return 0; }
+  __device__ void load(float* a_to, float* b_to) {
+    for (int i = threadIdx.x; i < T::KB * T::BM; i += T::threads) {
+      const int m = i % T::BM, at = i / T::BM, from = chunk * T::KB + at;
+      const int pitch = T::pitch(transposed ? cumeta::Layout::along_row : cumeta::Layout::along_k, T::BM);
+      cumeta::copy_async<4>(a_to + (transposed ? at * pitch + m : m * pitch + at),
+                            from < k ? a + (transposed ? from * T::BM + m : m * k + from) : a, from < k);
+    }
+    for (int i = threadIdx.x; i < T::KB * T::BN; i += T::threads) {
+      const int n = i % T::BN, at = i / T::BN, from = chunk * T::KB + at;
+      cumeta::copy_async<4>(b_to + at * T::pitch(cumeta::Layout::along_row, T::BN) + n,
+                            from < k ? b + from * T::BN + n : b, from < k);
+    }
+    ++chunk;
+  }
+};
+
+/// c[40][32] = a b in TF32 by the contraction of the convolutions.
+template <bool transposed>
+__global__ void __launch_bounds__(128, 1) tf32_contraction(const float* a, const float* b, float* c, int k) {
+  using T = cumeta::Tile<5, 4, 8, 8, 2, 16, 2>::Tf32;
+  constexpr cumeta::Layout A = transposed ? cumeta::Layout::along_row : cumeta::Layout::along_k;
+  constexpr cumeta::Layout B = cumeta::Layout::along_row;
+  CUMETA_SHARED(float4, shared, (T::shared_words<A, B>() / 4));
+  MatrixOperands<T, transposed> operands{a, b, k};
+  const auto store = [&](int m, int n, float4 v) { *reinterpret_cast<float4*>(c + m * T::BN + n) = v; };
+  cumeta::contract<T, A, B>(reinterpret_cast<float*>(shared), 1, (k + T::KB - 1) / T::KB, operands, store);
+}
+template __global__ void tf32_contraction<false>(const float*, const float*, float*, int);
+template __global__ void tf32_contraction<true>(const float*, const float*, float*, int);
 
 /// An array in local memory, indexed by what only the run knows.
 __global__ void __launch_bounds__(32, 1) local_array(const int* order, int* out) {

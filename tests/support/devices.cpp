@@ -22,6 +22,8 @@ std::unique_ptr<Backend> open_new(TestDevice device) {
       return open_cuda({});
     case TestDevice::cuda_vendor:
       return open_cuda({.vendor = true});
+    case TestDevice::cuda_tf32:
+      return open_cuda({.tf32 = true});
   }
   return nullptr;
 }
@@ -38,8 +40,15 @@ std::string name(TestDevice device) {
       return "cuda";
     case TestDevice::cuda_vendor:
       return "cuda_vendor";
+    case TestDevice::cuda_tf32:
+      return "cuda_tf32";
   }
   return {};
+}
+judging::Arithmetic arithmetic_of(TestDevice device) {
+  return device == TestDevice::cuda_tf32   ? judging::Arithmetic::tf32
+         : device == TestDevice::reference ? judging::Arithmetic::float64
+                                           : judging::Arithmetic::float32;
 }
 std::ostream& operator<<(std::ostream& out, TestDevice device) { return out << name(device); }
 
@@ -58,8 +67,7 @@ Backend* open(TestDevice device, std::string& why) {
     } catch (const DeviceUnavailable& absent) {
       const char* required =
           std::getenv(device == TestDevice::cuda_vendor ? "CUMETA_REQUIRE_VENDOR" : "CUMETA_REQUIRE_CUDA");
-      if ((device == TestDevice::cuda || device == TestDevice::cuda_vendor) && required &&
-          std::string_view(required) == "1") {
+      if (device >= TestDevice::cuda && required && std::string_view(required) == "1") {
         opened.erase(entry);
         throw;
       }
@@ -80,6 +88,7 @@ std::int64_t scratch_numbers(const Stage& stage, const Geometry& geometry, TestD
             return scratch(l, geometry, OnCpu{});
           case TestDevice::cuda:
           case TestDevice::cuda_vendor:
+          case TestDevice::cuda_tf32:
             return scratch(l, geometry, OnCuda{});
         }
         return 0;

@@ -8,15 +8,19 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/tools/tolerances.h"
 
 namespace cumeta::testing {
 
-enum class TestDevice { reference, cpu, cuda, cuda_vendor };
+/// cuda_tf32: CUDA with Precision::tf32, for the layers that know it.
+enum class TestDevice { reference, cpu, cuda, cuda_vendor, cuda_tf32 };
 
 std::string name(TestDevice device);
 std::ostream& operator<<(std::ostream& out, TestDevice device);
 
-/// The devices that are judged by the reference.
+judging::Arithmetic arithmetic_of(TestDevice device);
+
+/// The devices that are judged by the reference in every pass.
 std::vector<TestDevice> judged_devices();
 
 /// The open backend, one per process; null when it is not there, with the reason in `why`. Throws when it is required.

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tests' tolerances: the table by (pass, number type), and those of central differences and identities.
+// The tests' tolerances: the table by (pass, arithmetic), and those of central differences and identities.
 #pragma once
 #include "kernels/tools/tolerances.h"
 
 namespace cumeta::testing {
 
+using judging::Arithmetic;
+using judging::arithmetic;
 using judging::name;
 using judging::Pass;
 using judging::tolerance;
