@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every layer x pass x device, and every loss, one lane: time, GFLOP/s and on the CPU the fraction of the FMA peak of the
-// same run. A CUDA pass is a recording of many, each on arrays of its own, so that what it reads is not in L2.
-// FLOPs count padding taps, as the literature does, so a convolution that skips them may pass 1.
+// Every layer x pass x device, and every loss: time, GFLOP/s, on the CPU the fraction of one core's FMA peak in the
+// same run. FLOPs count padding taps, as the literature does, so a convolution that skips them may pass 1. On CUDA a
+// recording of many copies is timed by events: each works on arrays of its own, so that what it reads is not in L2.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
 #include <array>
+#include <chrono>
 #include <memory>
 #include <vector>
 
@@ -39,52 +40,107 @@ int contractions(const LayerCase& c, Pass pass) {
   }
 }
 
-void run(benchmark::State& state, const LayerCase& c, Pass pass) {
-  std::string why;
-  Backend* backend = open(TestDevice::cpu, why);
-  if (!backend) {
-    state.SkipWithError(why.c_str());
-    return;
+/// A layer or a loss bound to arrays of its own.
+struct Copy {
+  std::vector<GuardedArray> memory;
+  std::unique_ptr<LayerPasses> layer;
+  std::unique_ptr<LossPasses> loss;
+  Values v, R;
+  Gradients d, Rd;
+  Array hits, loss_value;
+
+  Array take(Backend& backend, int rows, std::int64_t size, bool labels = false) {
+    std::vector<double> values(static_cast<std::size_t>(rows * size));
+    for (std::size_t k = 0; k < values.size(); ++k)
+      values[k] = labels ? 0 : 0.01 * static_cast<double>(k * 7 % 101) - 0.5;
+    memory.emplace_back(backend, rows, size).fill_rows(values);
+    return memory.back().array();
   }
-  std::array<GuardedArray, kRoles> memory;
+  void run(Pass pass) const {
+    switch (pass) {
+      case Pass::forward:
+        return layer->forward(v);
+      case Pass::backward:
+        return layer->backward(v, d);
+      case Pass::tangent_forward:
+        return layer->tangent_forward(v, R);
+      case Pass::tangent_backward:
+        return layer->tangent_backward(v, d, R, Rd);
+      case Pass::loss:
+        return loss->forward_backward(v.x, v.w, loss_value, hits, d.x);
+      default:
+        return loss->tangent_backward(v.x, v.w, R.x, Rd.x);
+    }
+  }
+};
+
+Copy copy_of(Backend& backend, const LayerCase& c, TestDevice device) {
+  Copy copy;
   std::array<Array, kRoles> a{};
   for (int i = 0; i < kRoles; ++i) {
     const auto role = static_cast<Role>(i);
     if (!wanted(c, role)) continue;
-    memory[i] = GuardedArray(*backend, role_rows(c, role), role_size(c, role));
-    a[i] = role_rows(c, role) == 1 && c.tasks > 1 ? memory[i].shared(c.tasks) : memory[i].array();
-    std::vector<double> values(static_cast<std::size_t>(role_rows(c, role) * role_size(c, role)));
-    for (std::size_t k = 0; k < values.size(); ++k) values[k] = 0.01 * static_cast<double>(k * 7 % 101) - 0.5;
-    memory[i].fill_rows(values);
+    const Array rows = copy.take(backend, role_rows(c, role), role_size(c, role));
+    a[static_cast<std::size_t>(i)] = role_rows(c, role) == 1 && c.tasks > 1 ? rows.shared(c.tasks) : rows;
   }
-  const std::int64_t scratch_size = scratch_numbers(c.stage, c.geometry, TestDevice::cpu);
-  GuardedArray scratch;
-  if (scratch_size > 0) scratch = GuardedArray(*backend, c.tasks, scratch_size);
-  const auto passes = backend->lane(0).bind(c.stage, c.geometry, scratch_size > 0 ? scratch.array() : Array{});
-  const Values v{a[kW], a[kX], a[kY], a[kR]}, R{a[kRw], a[kRx], a[kRy], a[kRr]};
-  const Gradients d{a[kDy], a[kDx], a[kDw]}, Rd{a[kRdy], a[kRdx], a[kRdw]};
-  passes->forward(v);  // a record that the other passes can read
-  for (auto _ : state) {
-    switch (pass) {
-      case Pass::forward:
-        passes->forward(v);
-        break;
-      case Pass::backward:
-        passes->backward(v, d);
-        break;
-      case Pass::tangent_forward:
-        passes->tangent_forward(v, R);
-        break;
-      default:
-        passes->tangent_backward(v, d, R, Rd);
+  const std::int64_t scratch = scratch_numbers(c.stage, c.geometry, device);
+  copy.layer = backend.lane(0).bind(c.stage, c.geometry, scratch > 0 ? copy.take(backend, c.tasks, scratch) : Array{});
+  copy.v = {a[kW], a[kX], a[kY], a[kR]}, copy.R = {a[kRw], a[kRx], a[kRy], a[kRr]};
+  copy.d = {a[kDy], a[kDx], a[kDw]}, copy.Rd = {a[kRdy], a[kRdx], a[kRdw]};
+  copy.run(Pass::forward);  // a record that the other passes can read
+  return copy;
+}
+
+Copy copy_of(Backend& backend, const LossCase& c, TestDevice /*device*/) {
+  Copy copy;
+  const LossGeometry& g = c.geometry;
+  const std::int64_t size = std::int64_t{g.examples} * g.outputs;
+  const bool labels = std::holds_alternative<SoftmaxCrossEntropy>(c.loss);
+  copy.memory.reserve(7);
+  copy.v.x = copy.take(backend, c.tasks, size), copy.R.x = copy.take(backend, c.tasks, size);
+  copy.v.w = copy.take(backend, c.tasks, labels ? g.examples : size, labels);
+  copy.loss_value = copy.take(backend, c.tasks, 1), copy.hits = copy.take(backend, c.tasks, 1);
+  copy.d.x = copy.take(backend, c.tasks, size), copy.Rd.x = copy.take(backend, c.tasks, size);
+  copy.loss = backend.lane(0).bind(c.loss, g);
+  return copy;
+}
+
+template <class Case>
+void run(benchmark::State& state, const Case& c, Pass pass, TestDevice device, double flops) {
+  std::string why;
+  Backend* backend = open(device, why);
+  if (!backend) {
+    state.SkipWithError(why.c_str());
+    return;
+  }
+  if (device == TestDevice::cuda) {
+    constexpr std::size_t beyond_l2 = std::size_t{256} << 20, most_copies = 256;
+    std::vector<Copy> copies;
+    for (std::size_t bytes = 0; bytes < beyond_l2 && copies.size() < most_copies;) {
+      copies.push_back(copy_of(*backend, c, device));
+      for (const GuardedArray& array : copies.back().memory)
+        bytes += 4 * static_cast<std::size_t>(array.array().tasks * array.array().size);
     }
-    benchmark::ClobberMemory();
+    const auto recording = backend->record([&] {
+      for (const Copy& copy : copies) copy.run(pass);
+    });
+    backend->timed_run(*recording);
+    for (auto _ : state)
+      state.SetIterationTime(backend->timed_run(*recording) * 1e-3 / static_cast<double>(copies.size()));
+  } else {
+    const Copy copy = copy_of(*backend, c, device);
+    for (auto _ : state) {
+      const auto begin = std::chrono::steady_clock::now();
+      copy.run(pass);
+      benchmark::ClobberMemory();
+      state.SetIterationTime(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    }
   }
-  const double flops = 2.0 * static_cast<double>(multiply_adds(c)) * contractions(c, pass);
   if (flops > 0) {
     using benchmark::Counter;
     state.counters["GFLOP/s"] = Counter(flops * 1e-9, Counter::kIsIterationInvariantRate);
-    state.counters["of_peak"] = Counter(flops * 1e-9 / peak(), Counter::kIsIterationInvariantRate);
+    if (device == TestDevice::cpu)
+      state.counters["of_peak"] = Counter(flops * 1e-9 / peak(), Counter::kIsIterationInvariantRate);
   }
 }
 
@@ -117,13 +173,32 @@ std::vector<LayerCase> published() {
   return cases;
 }
 
+/// The CPU, and CUDA where a device opens.
+std::vector<TestDevice> present() {
+  std::string why;
+  std::vector<TestDevice> devices{TestDevice::cpu};
+  if (open(TestDevice::cuda, why)) devices.push_back(TestDevice::cuda);
+  return devices;
+}
+
+template <class Case>
+void add(const char* group, const Case& c, Pass pass, TestDevice device, double flops) {
+  benchmark::RegisterBenchmark(fmt::format("{}/{}/{}/{}", group, c.name, name(pass), name(device)).c_str(),
+                               [=](benchmark::State& state) { run(state, c, pass, device, flops); })
+      ->UseManualTime();
+}
+
 void add_benches(const std::vector<LayerCase>& cases, const char* group) {
-  for (const LayerCase& c : cases) {
-    for (const Pass pass : kLayerPasses) {
-      benchmark::RegisterBenchmark(fmt::format("{}/{}/{}", group, c.name, name(pass)).c_str(),
-                                   [c, pass](benchmark::State& state) { run(state, c, pass); });
-    }
-  }
+  for (const TestDevice device : present())
+    for (const LayerCase& c : cases)
+      for (const Pass pass : kLayerPasses)
+        add(group, c, pass, device, 2.0 * static_cast<double>(multiply_adds(c)) * contractions(c, pass));
+}
+void add_losses() {
+  for (const TestDevice device : present())
+    for (const LossCase& c : loss_cases())
+      if (!c.no_hits && !c.no_dx)
+        for (const Pass pass : {Pass::loss, Pass::loss_tangent}) add("losses", c, pass, device, 0);
 }
 
 }  // namespace
@@ -133,6 +208,7 @@ int main(int argc, char** argv) {
   using namespace cumeta::testing;
   add_benches(published(), "published");
   add_benches(layer_cases(), "cases");
+  add_losses();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   benchmark::AddCustomContext("simd_target", cumeta::simd_target_name());

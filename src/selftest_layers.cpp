@@ -223,7 +223,8 @@ void test_layers(Backend& device, std::uint64_t seed, std::vector<SelftestRow>& 
     layer("max_pool2d", MaxPool2d{.kernel = draw.from(2, 3), .stride = draw.from(1, 3)}, picture());
     layer("global_average_pool", GlobalAveragePool{}, picture());
     layer(repeat == 0 ? "conv_block" : "conv_block, pooled",
-          ConvBlock{.convolution = {.filters = draw.from(channels_of_a_norm, 20), .kernel = 3, .stride = 2 - repeat, .padding = 1},
+          ConvBlock{.convolution =
+                        {.filters = draw.from(channels_of_a_norm, 20), .kernel = 3, .stride = 2 - repeat, .padding = 1},
                     .norm = {},
                     .pooled = repeat == 1,
                     .pool = {}},
