@@ -76,7 +76,7 @@ __global__ void __launch_bounds__(kThreads, 4) copy_doubles(const double* from, 
 
 __global__ void __launch_bounds__(kThreads, 4)
     adam_step(float* out, std::int64_t out_stride, Operand w, float* second, std::int64_t second_stride, Operand rate,
-              Operand g, std::int64_t count, int tasks, float beta2, float log_beta2, float eps,
+              Operand g, std::int64_t count, int tasks, float beta2, float rest2, float log_beta2, float eps,
               const double* steps_before, int step) {
   const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i >= count) return;
@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(kThreads, 4)
   for (std::int64_t task = blockIdx.y; task < tasks; task += gridDim.y) {
     const float gradient = g.data[task * g.stride + i];
     float& moment = second[task * second_stride + i];
-    const float m = beta2 * moment + (1.0f - beta2) * gradient * gradient;
+    const float m = beta2 * moment + rest2 * gradient * gradient;
     moment = m;
     out[task * out_stride + i] =
         w.data[task * w.stride + i] - rate.data[task * rate.stride + i] * gradient / (sqrtf(m / correction) + eps);
@@ -154,8 +154,8 @@ void CudaLane::descend_adam(Array out, Array w, Array second, Array rate, Array 
                             Array count, int step) {
   launch(*this, "descend adam", adam_step, grid_for(out.size, out.tasks), kThreads, 0, out.row<float>(0), out.stride,
          operand(w), second.row<float>(0), second.stride, operand(rate), operand(g), out.size, out.tasks,
-         static_cast<float>(beta2), static_cast<float>(std::log(beta2)), static_cast<float>(eps),
-         count.row<const double>(0), step);
+         static_cast<float>(beta2), static_cast<float>(1 - beta2), static_cast<float>(std::log(beta2)),
+         static_cast<float>(eps), count.row<const double>(0), step);
 }
 void CudaLane::record_to_statistics(Array out, Array record, double eps) {
   launch(*this, "record to statistics", convert_statistics<false>, grid_for(out.size, out.tasks), kThreads, 0,

@@ -23,6 +23,7 @@ __global__ void __launch_bounds__(32, 1) probe_kernel() {}
 
 [[noreturn]] void unavailable(const std::string& text) { raise(ErrorKind::device_unavailable, "cuda: " + text); }
 
+std::string capability_text(int number) { return std::to_string(number / 10) + "." + std::to_string(number % 10); }
 std::string version(int number) { return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10); }
 
 int device_count() {
@@ -70,11 +71,11 @@ DeviceModel open_device(int ordinal, bool tf32) {
   model.emulated = true;
 #endif
   const std::string device = "device " + std::to_string(ordinal) + " (" + model.name + ") has compute capability " +
-                             version(model.capability * 100);
+                             capability_text(model.capability);
   if (model.capability < kOldestCapability)
-    unavailable(device + ", the oldest supported is " + version(kOldestCapability * 100));
+    unavailable(device + ", the oldest supported is " + capability_text(kOldestCapability));
   if (tf32 && model.capability < kOldestTf32Capability)
-    unavailable(device + ", TF32 needs " + version(kOldestTf32Capability * 100) +
+    unavailable(device + ", TF32 needs " + capability_text(kOldestTf32Capability) +
                 "; set device.precision = \"float32\"");
   const cudaError_t selected = cudaSetDevice(ordinal);
   if (selected != cudaSuccess) {

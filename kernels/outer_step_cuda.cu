@@ -32,7 +32,7 @@ struct Arguments {
   RowLayout layout;
   float* mean;
   OuterStep::Rule rule;
-  float momentum, beta1, beta2, eps, clip_value;
+  float momentum, beta1, rest1, beta2, rest2, eps, clip_value;  // rest = 1 - beta, taken in double
   double clip_norm;
   int halt_on_nonfinite;
   float *meta, *first, *second, *running, *inner_second;
@@ -121,8 +121,8 @@ __device__ __forceinline__ void update_column(const Arguments& a, int column, fl
       direction = a.momentum * a.first[column] + g;
       a.first[column] = direction;
     } else if (a.rule == OuterStep::Rule::adam) {
-      const float m = a.beta1 * a.first[column] + (1.0f - a.beta1) * g;
-      const float v = a.beta2 * a.second[column] + (1.0f - a.beta2) * g * g;
+      const float m = a.beta1 * a.first[column] + a.rest1 * g;
+      const float v = a.beta2 * a.second[column] + a.rest2 * g * g;
       a.first[column] = m;
       a.second[column] = v;
       const float correction1 = static_cast<float>(a.control[kControlCorrection1]);
@@ -264,6 +264,7 @@ void outer_step_cuda(const CudaLane& lane, const OuterStep& s, std::byte* worksp
   a.rule = s.rule;
   a.momentum = static_cast<float>(s.momentum), a.beta1 = static_cast<float>(s.beta1);
   a.beta2 = static_cast<float>(s.beta2), a.eps = static_cast<float>(s.eps);
+  a.rest1 = static_cast<float>(1 - s.beta1), a.rest2 = static_cast<float>(1 - s.beta2);
   a.clip_value = static_cast<float>(s.clip_value), a.clip_norm = s.clip_norm;
   a.halt_on_nonfinite = s.halt_on_nonfinite;
   a.meta = s.meta.row<float>(0), a.first = s.first.row<float>(0), a.second = s.second.row<float>(0);

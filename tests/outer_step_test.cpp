@@ -7,11 +7,12 @@
 #include <random>
 
 #include "tests/support/devices.h"
+#include "tests/support/tolerances.h"
 
 namespace cumeta::testing {
 namespace {
 
-constexpr double kTolerance = 2e-5;
+const double kTolerance = tolerance(Pass::outer_step, Number::float32);
 
 struct StepCase {
   std::string name;
