@@ -61,7 +61,8 @@ def table():
               "![mean squared error by inner step](plots/sinusoid.svg)", "", "![validation while training](plots/sinusoid_training.svg)", "",
               "## Omniglot: accuracy (%) on unseen characters, after the recipe's inner steps", "",
               "Disjoint split of Vinyals et al. Transductive: batch norm sees the query set; inductive: only the support set's statistics. Trained by "
-              "`cumeta train recipes/NAME.toml`, evaluated on the CPU; the checkpoint with the best validation, at the update named.", "",
+              "`cumeta train recipes/NAME.toml` (Reptile on the CPU, the others on an H100), evaluated on the CPU; the checkpoint with the best validation, "
+              "at the update named (Reptile: the last).", "",
               "| recipe | order | update | tasks | transductive | inductive | published |", "|---|---|---|---|---|---|---|"]
     for name, r in load("omniglot").items():
         last = r["steps"]
