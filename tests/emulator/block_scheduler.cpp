@@ -7,11 +7,11 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 
 #include "tests/emulator/cuda_threads.h"
 #include "tests/emulator/fiber.h"
 #include "tests/emulator/shared_memory.h"
+#include "tests/emulator/thread_order.h"
 
 uint3 threadIdx{}, blockIdx{};
 dim3 blockDim, gridDim;
@@ -72,7 +72,7 @@ struct Tags {
 char start_tag, end_tag;
 Tags tags[group_blocks];
 
-struct Scheduler {
+struct Scheduler : ThreadOrder {
   Fiber fibers[most_threads + spare_fibers];
   Thread threads[most_threads];
   Warp warps[most_warps];
@@ -82,29 +82,9 @@ struct Scheduler {
   const Launch* launch = nullptr;
   size_t shared_limit = 0;
   Fault fault;
-  uint64_t random = 0;
   unsigned count = 0, allocated = 0, live = 0, waiting = 0, slot = 0;
   unsigned predicates_true = 0, barrier_true = 0, barrier_threads = 0;
-  // The order of a pass: number = (multiplier * position + offset) mod span, span = count rounded up to 2^n.
-  unsigned position = 0, span = 1, multiplier = 1, offset = 0;
   bool progress = false;
-  // Every other order lets a warp run on past its collectives as far as it can while others have not begun: warps that
-  // went side by side would hide a barrier missing between two reductions.
-  bool hurry = false;
-
-  uint64_t draw() {  // splitmix64
-    uint64_t z = random += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-  }
-  void shuffle_order() {
-    const uint64_t bits = draw();
-    multiplier = unsigned(bits) | 1;
-    offset = unsigned(bits >> 32);
-    hurry = bits >> 63 != 0;
-    position = 0;
-  }
 };
 
 Scheduler scheduler;
@@ -127,37 +107,6 @@ __attribute__((format(printf, 3, 4))) void fail(cudaError_t error, const Thread*
   std::snprintf(s.fault.text, sizeof s.fault.text, "kernel %s, block (%u,%u,%u)%s: %s", s.launch->name, blockIdx.x,
                 blockIdx.y, blockIdx.z, where, what);
 }
-
-/// CUMETA_EMULATOR_WITHOUT_BARRIER=FILE:LINE: no thread waits at the barrier of that line, as if it were deleted. So a
-/// test can be asked whether it would notice. At the end of the process stderr says how often a thread went past it.
-struct LeftOut {
-  const char* file = nullptr;
-  size_t length = 0;
-  int line = 0;
-  unsigned long long times = 0;
-
-  LeftOut() {
-    const char* place = std::getenv("CUMETA_EMULATOR_WITHOUT_BARRIER");
-    const char* colon = place ? std::strrchr(place, ':') : nullptr;
-    if (!place) return;
-    if (!colon || colon == place || (line = std::atoi(colon + 1)) <= 0) {
-      std::fprintf(stderr, "cuda emulator: CUMETA_EMULATOR_WITHOUT_BARRIER='%s' must be FILE:LINE\n", place);
-      std::abort();
-    }
-    file = place, length = size_t(colon - place);
-  }
-  ~LeftOut() {
-    if (file) std::fprintf(stderr, "cuda emulator: left out %llu waits at the barrier of %s\n", times, file);
-  }
-  bool has(const Site& site) {
-    if (site.line != line) return false;
-    const size_t size = std::strlen(site.file);
-    if (size < length || std::strncmp(site.file + size - length, file, length) != 0) return false;
-    ++times;
-    return true;
-  }
-};
-LeftOut left_out;
 
 void complete_barrier() {
   const Thread* first = nullptr;
@@ -326,8 +275,6 @@ Fault run_grid(const Launch& launch, size_t shared_limit, unsigned long long see
   acquire(&end_tag);
   return s.fault;
 }
-
-bool leaves_out(Site site) { return left_out.has(site); }
 
 void barrier(bool predicate, Site site) {
   Thread& self = *s.current;

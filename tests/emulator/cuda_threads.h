@@ -27,7 +27,7 @@ struct AsyncCopy {
   unsigned bytes, zeros;  // bytes copied, then zeros written
 };
 
-/// Whether the barrier here is the one that CUMETA_EMULATOR_WITHOUT_BARRIER names (block_scheduler.cpp).
+/// Whether the barrier here is the one that CUMETA_EMULATOR_WITHOUT_BARRIER names (left_out_barrier.cpp).
 bool leaves_out(Site site);
 void barrier(bool predicate, Site site);
 bool barrier_any();

@@ -3,7 +3,7 @@
 
 A row of barriers.tsv is (file, test); a file may stand in several rows, which are tried in their order until one is red.
 Barriers are found in the source; the plugin is built once, since the emulator leaves the barrier out at run time
-(CUMETA_EMULATOR_WITHOUT_BARRIER, tests/emulator/block_scheduler.cpp).
+(CUMETA_EMULATOR_WITHOUT_BARRIER, tests/emulator/left_out_barrier.cpp).
 """
 import pathlib
 import re
