@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Everything that must hold before a change lands; stops at the first failure; ctest speaks last.
-#   scripts/test.sh            format, build with warnings as errors, gates on CUDA's machine code, all tests
+#   scripts/test.sh            format, build with warnings as errors, clang-tidy, gates on CUDA's machine code, the subset
+#                              of mutants, the tests of tests/sanitizers.txt under sanitizers, all tests
 #   scripts/test.sh --quick    format, build and the fast tests (under 2 minutes on a built tree)
-#   scripts/test.sh --deep     all, and mutants, barriers, and the sanitizers' subset
+#   scripts/test.sh --deep     all, and every mutant, every barrier, and the machine code of every GPU generation
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -12,7 +13,7 @@ case "${1:-}" in
   "") ;;
   --quick) quick=true ;;
   --deep) deep=true ;;
-  -h|--help) sed -n '3,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+  -h|--help) sed -n '3,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
   *) echo "test.sh: unknown argument '$1'; it takes --quick, --deep or nothing" >&2; exit 2 ;;
 esac
 jobs=${CUMETA_JOBS:-$(nproc)}
@@ -40,19 +41,24 @@ build() { # preset [target...]
   cmake --build --preset "$name" "${targets[@]}" -- -j "$jobs"
 }
 
-# The tests named in tests/sanitizers.txt under one sanitizer preset: "preset test_program [gtest filter]" a line.
+# The tests named in tests/sanitizers.txt under one sanitizer preset: "preset test_program [gtest filter]" a line. Their
+# device `cuda` is the emulated one, of the same preset.
 sanitize() { # preset
   local name=$1 program filter rows=()
   mapfile -t rows < <(sed -n "s/^$name  *//p" tests/sanitizers.txt)
   ((${#rows[@]})) || { echo "test.sh: tests/sanitizers.txt has no row for $name" >&2; return 1; }
-  local programs=()
+  local programs=(cumeta_cuda_emulated)
   for row in "${rows[@]}"; do programs+=("${row%% *}"); done
-  build "$name" "${programs[@]}"
+  build "$name" "${programs[@]}" >"build/$name.build.log" || { grep -v '^\[' "build/$name.build.log"; return 1; }
   for row in "${rows[@]}"; do
     read -r program filter <<<"$row"
     echo "-- $program ${filter:-*}"
-    UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1 \
-      timeout 600 "build/$name/bin/$program" --gtest_brief=1 "--gtest_filter=${filter:-*}"
+    CUMETA_CUDA_PLUGIN="build/$name/lib/libcumeta_cuda_emulated.so" CUMETA_REQUIRE_CUDA=1 CUMETA_REQUIRE_VENDOR=1 \
+      UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+      timeout 600 "build/$name/bin/$program" --gtest_brief=1 "--gtest_filter=${filter:-*}" >"build/$name.test.log" 2>&1 ||
+      { tail -n 60 "build/$name.test.log"; return 1; }
+    # A filter that meets no test would pass in silence.
+    grep -q '^\[  PASSED  \] [1-9]' "build/$name.test.log" || { echo "test.sh: $row runs no test" >&2; return 1; }
   done
 }
 
@@ -64,6 +70,8 @@ say "build, warnings are errors"
 build "$preset"
 
 if ! $quick; then
+  say "clang-tidy"
+  scripts/clang_tidy.py --preset "$preset" --jobs "$jobs"
   if command -v nvcc >/dev/null || [[ -x /usr/local/cuda/bin/nvcc ]]; then
     say "CUDA gates: the machine code of the hot loops"
     scripts/cuda_gates.sh "$preset" >build/cuda_gates.log || { grep -v '^pass' build/cuda_gates.log; exit 1; }
@@ -72,18 +80,21 @@ if ! $quick; then
   else
     echo "skipped: CUDA gates, no nvcc here"
   fi
-fi
-if $deep; then
-  if [[ -x tests/mutants/run.py ]]; then
-    say "mutants"
-    python3 tests/mutants/run.py --subset
-    say "barriers"
-    python3 tests/mutants/run.py --barriers
-  fi
   for sanitizer in asan-ubsan tsan; do
     say "$sanitizer"
     sanitize "$sanitizer"
   done
+  if $deep; then
+    say "every mutant"
+    python3 tests/mutants/run.py
+    say "every barrier"
+    python3 tests/mutants/run.py --barriers
+    say "every GPU generation"
+    build release-all-gpus cumeta_cuda
+  else
+    say "mutants, one of every file"
+    python3 tests/mutants/run.py --subset
+  fi
 fi
 
 say "tests"

@@ -126,7 +126,8 @@ Cut choose_cut(const Problem& p, const PlanOptions& options) {
   // Of what fits, the quickest by the cost law: fewer workers take more rounds, refilled tapes more work.
   const auto time_of = [&](const Cut& cut) {
     const double work = flops(p, p.second_order()) + (cut.recompute ? refill_flops(p) : 0);
-    return work * ((cut.chunks(T) + cut.lanes - 1) / cut.lanes);
+    const int rounds = (cut.chunks(T) + cut.lanes - 1) / cut.lanes;
+    return work * rounds;
   };
   for (int chunk : chunks) {
     std::optional<Cut> best;
