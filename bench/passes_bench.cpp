@@ -144,15 +144,18 @@ void run(benchmark::State& state, const Case& c, Pass pass, TestDevice device, d
   }
 }
 
-/// The layers of the published models at their own sizes, one task.
-std::vector<LayerCase> published() {
+/// The layers of the published models at their own sizes: on the CPU, where a core takes one task after the other, of
+/// one task; on CUDA of the paper's meta-batch.
+std::vector<LayerCase> published(TestDevice device) {
   std::vector<LayerCase> cases;
-  const auto add = [&](std::string name, Stage stage, Shape in, int examples) {
+  const auto add = [&](const std::string& name, Stage stage, Shape in, int examples) {
     const bool first = in.channels == 1 || in.channels == 3;
-    cases.push_back({.name = fmt::format("{}_e{}", name, examples),
+    const int batch = name.starts_with("mini_imagenet") ? 4 : 32;
+    const int tasks = device == TestDevice::cuda ? batch : 1;
+    cases.push_back({.name = fmt::format("{}_e{}_t{}", name, examples, tasks),
                      .stage = std::move(stage),
                      .geometry = {in, examples, examples},
-                     .tasks = 1,
+                     .tasks = tasks,
                      .no_Rx = first,
                      .no_dx = first});
   };
@@ -165,7 +168,12 @@ std::vector<LayerCase> published() {
     add("omniglot_conv4", strided, image(4, 4, 64), examples);
     add("omniglot_norm1", BatchNorm{}, image(14, 14, 64), examples);
     add("omniglot_relu1", Relu{}, image(14, 14, 64), examples);
+    add("omniglot_block1", ConvBlock{strided, BatchNorm{}, false, {}}, image(28, 28, 1), examples);
+    add("omniglot_block2", ConvBlock{strided, BatchNorm{}, false, {}}, image(14, 14, 64), examples);
+    add("omniglot_block3", ConvBlock{strided, BatchNorm{}, false, {}}, image(7, 7, 64), examples);
+    add("omniglot_block4", ConvBlock{strided, BatchNorm{}, false, {}}, image(4, 4, 64), examples);
   }
+  add("mini_imagenet_block2", ConvBlock{plain, BatchNorm{}, true, MaxPool2d{}}, image(42, 42, 32), 5);
   add("mini_imagenet_conv1", plain, image(84, 84, 3), 5);
   add("mini_imagenet_conv2", plain, image(42, 42, 32), 5);
   add("mini_imagenet_pool1", MaxPool2d{}, image(84, 84, 32), 5);
@@ -188,17 +196,15 @@ void add(const char* group, const Case& c, Pass pass, TestDevice device, double 
       ->UseManualTime();
 }
 
-void add_benches(const std::vector<LayerCase>& cases, const char* group) {
-  for (const TestDevice device : present())
-    for (const LayerCase& c : cases)
-      for (const Pass pass : kLayerPasses)
-        add(group, c, pass, device, 2.0 * static_cast<double>(multiply_adds(c)) * contractions(c, pass));
+void add_benches(const char* group, const std::vector<LayerCase>& cases, TestDevice device) {
+  for (const LayerCase& c : cases)
+    for (const Pass pass : kLayerPasses)
+      add(group, c, pass, device, 2.0 * static_cast<double>(multiply_adds(c)) * contractions(c, pass));
 }
-void add_losses() {
-  for (const TestDevice device : present())
-    for (const LossCase& c : loss_cases())
-      if (!c.no_hits && !c.no_dx)
-        for (const Pass pass : {Pass::loss, Pass::loss_tangent}) add("losses", c, pass, device, 0);
+void add_losses(TestDevice device) {
+  for (const LossCase& c : loss_cases())
+    if (!c.no_hits && !c.no_dx)
+      for (const Pass pass : {Pass::loss, Pass::loss_tangent}) add("losses", c, pass, device, 0);
 }
 
 }  // namespace
@@ -206,9 +212,11 @@ void add_losses() {
 
 int main(int argc, char** argv) {
   using namespace cumeta::testing;
-  add_benches(published(), "published");
-  add_benches(layer_cases(), "cases");
-  add_losses();
+  for (const TestDevice device : present()) {
+    add_benches("published", published(device), device);
+    add_benches("cases", layer_cases(), device);
+    add_losses(device);
+  }
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   benchmark::AddCustomContext("simd_target", cumeta::simd_target_name());

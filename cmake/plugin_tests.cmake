@@ -14,13 +14,15 @@ if(CUMETA_TESTS AND TARGET cumeta_cuda_emulated)
     target_link_libraries(broken_vendor PRIVATE absent_vendor)
     set_target_properties(broken_vendor PROPERTIES SKIP_BUILD_RPATH ON)
     add_dependencies(cuda_plugin_test old_plugin foreign_library broken_vendor cumeta_cuda_emulated)
-    target_compile_definitions(cuda_plugin_test PRIVATE CUMETA_OLD_PLUGIN="$<TARGET_FILE:old_plugin>"
-      CUMETA_BROKEN_VENDOR_PLUGIN="$<TARGET_FILE:broken_vendor>"
-      CUMETA_FOREIGN_PLUGIN="$<TARGET_FILE:foreign_library>" CUMETA_EMULATED_PLUGIN="$<TARGET_FILE:cumeta_cuda_emulated>")
+    # By CUMETA_TEST_BUILD, not by where they are built: a bundle for another machine carries them along.
+    target_compile_definitions(cuda_plugin_test PRIVATE CUMETA_OLD_PLUGIN="${CUMETA_TEST_BUILD}/lib/libold_plugin.so"
+      CUMETA_BROKEN_VENDOR_PLUGIN="${CUMETA_TEST_BUILD}/lib/libbroken_vendor.so"
+      CUMETA_FOREIGN_PLUGIN="${CUMETA_TEST_BUILD}/lib/libforeign_library.so"
+      CUMETA_EMULATED_PLUGIN="${CUMETA_TEST_BUILD}/lib/libcumeta_cuda_emulated.so")
   endif()
   if(TARGET cuda_errors_test)
     add_dependencies(cuda_errors_test cumeta_cuda_emulated)
-    target_compile_definitions(cuda_errors_test PRIVATE CUMETA_EMULATED_PLUGIN="$<TARGET_FILE:cumeta_cuda_emulated>")
+    target_compile_definitions(cuda_errors_test PRIVATE CUMETA_EMULATED_PLUGIN="${CUMETA_TEST_BUILD}/lib/libcumeta_cuda_emulated.so")
   endif()
   foreach(name layers_test backend_test outer_step_test outer_step_reference_test device_episodes_test mlp_program_test learner_test golden_test launches_test implementation_test
       cuda_program_test)

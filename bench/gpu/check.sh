@@ -165,7 +165,18 @@ bench() { # part workload, more arguments
   mapfile -t arguments < <(data_of "$load"; if $dry; then small_of "$load"; printf '%s\n' --rounds 1; fi)
   part "$name" 240 "$cumeta" bench "bench/gpu/$load.toml" --device cuda --json "${arguments[@]}" "$@"
 }
-if wanted bench; then for load in "${workloads[@]}"; do bench "bench.$load" "$load"; done; fi
+if wanted bench; then
+  for load in "${workloads[@]}"; do bench "bench.$load" "$load"; done
+  # Layer by layer and by algorithm, steps and tasks: Google Benchmark's JSON stays in parts/.
+  if [[ -x $build/bin/passes_bench ]]; then
+    passes='^published/.*/cuda' updates='^(sinusoid|omniglot)/.*/steps:[15]/tasks:(32|128)/cuda'
+    $dry && passes='^published/sinusoid_linear2.*/cuda' updates='^sinusoid/maml/steps:1/tasks:4/cuda'
+    part bench.passes 240 "$build/bin/passes_bench" "--benchmark_filter=$passes" --benchmark_min_time=0.02 --benchmark_format=json
+    part bench.updates 240 "$build/bin/updates_bench" "--benchmark_filter=$updates" --benchmark_min_time=0.1 --benchmark_format=json
+  else
+    skip bench.passes "built without Google Benchmark"
+  fi
+fi
 
 if wanted vendor; then
   if [[ -e $build/lib/libcumeta_cuda_vendor.so ]] || $dry; then

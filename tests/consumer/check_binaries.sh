@@ -36,6 +36,13 @@ if [[ -n $program ]]; then
     [[ $loaded == *libcumeta.so* ]] || fail "the loader's trace of the program was not understood"
     ! grep -E "$cuda" <<<"$loaded" || fail "the program loads CUDA: $run"
   done
+  # What a start costs, counted by the loader: relocations (cuBLAS and cuDNN at link time would be 360 thousand) and time.
+  LD_DEBUG=statistics LD_DEBUG_OUTPUT="$work/start" "$program" --help >/dev/null
+  relocations=$(cat "$work"/start.* | awk '/ number of (relative )?relocations:/ {sum += $NF} END {print sum + 0}')
+  ((relocations > 0)) || fail "the loader's statistics of the program were not understood"
+  ((relocations < 100000)) || fail "the program needs $relocations relocations to start"
+  times=$(for _ in {1..21}; do begin=$EPOCHREALTIME; "$program" --help >/dev/null; awk -v a="$begin" -v b="$EPOCHREALTIME" 'BEGIN {printf "%.1f\n", 1e3 * (b - a)}'; done)
+  echo "start-up: $relocations relocations, median $(sort -n <<<"$times" | sed -n 11p) ms"
 fi
 echo "no CUDA at start, none in a run on the CPU"
 

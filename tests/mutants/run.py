@@ -226,6 +226,8 @@ def run_rows(build, mutants):
     mutants = sorted(mutants, key=lambda m: not m.on_cuda)
     with ThreadPoolExecutor(max(1, build.jobs - 1)) as pool:
         for number, mutant in enumerate(mutants):
+            while waiting and waiting[0][0].on_cuda and not mutant.on_cuda:  # those tests run programs that change now
+                finish()
             start = time.monotonic()
             path = build.tree / mutant.file
             original = path.read_text() if path.is_file() else None
