@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cmath>
 #include <memory>
+#include <optional>
 
 #include "app/command.h"
 #include "app/labelled_examples.h"
@@ -101,6 +102,9 @@ void run(const AdaptArguments& arguments) {
   if (recipe.classification() && static_cast<int>(support.class_names.size()) > output_count(recipe.model))
     throw FileError(fmt::format("{}: {} class folders, but the model has {} outputs", arguments.support,
                                 support.class_names.size(), output_count(recipe.model)));
+  // Read before anything is written: a bad query leaves no file behind.
+  std::optional<LabelledExamples> query;
+  if (!arguments.query.empty()) query = read_examples(arguments.query, "query", recipe, support.class_names);
   const int steps = arguments.steps >= 0 ? arguments.steps : recipe.evaluate.steps;
   auto begin = std::chrono::steady_clock::now();
   AdaptedTask task = learner.adapt({support.count, support.x, support.y}, steps);
@@ -130,14 +134,13 @@ void run(const AdaptArguments& arguments) {
     result["output"] = arguments.output;
   }
   std::string csv;
-  if (!arguments.query.empty()) {
-    const LabelledExamples query = read_examples(arguments.query, "query", recipe, support.class_names);
+  if (query) {
     begin = std::chrono::steady_clock::now();
-    const Predictions predictions{task.predict(query.x), output_count(recipe.model)};
+    const Predictions predictions{task.predict(query->x), output_count(recipe.model)};
     result["predict_seconds"] = seconds_since(begin);
-    result["query"] = query.count;
-    result[recipe.classification() ? "accuracy" : "loss"] = judged(predictions, query, recipe.classification());
-    csv = as_csv(predictions, query, support.class_names, recipe.classification());
+    result["query"] = query->count;
+    result[recipe.classification() ? "accuracy" : "loss"] = judged(predictions, *query, recipe.classification());
+    csv = as_csv(predictions, *query, support.class_names, recipe.classification());
     if (!arguments.predictions.empty()) write_text_file(arguments.predictions, csv);
     nlohmann::json rows = nlohmann::json::array();
     for (int i = 0; i < predictions.count(); ++i)

@@ -3,10 +3,13 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 
 #include "cumeta/device.h"
+#include "cumeta/error.h"
 
 namespace cumeta::app {
 
@@ -44,8 +47,10 @@ nlohmann::json adapted_json(std::span<const std::string> names, const Model& mod
 }
 
 void print_json(const nlohmann::json& value) {
-  fmt::print("{}\n", value.dump());
-  std::fflush(stdout);
+  // A path need not be UTF-8; JSON must be.
+  fmt::print("{}\n", value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  if (std::fflush(stdout) != 0)
+    throw FileError(fmt::format("standard output cannot be written: {}", std::strerror(errno)));
 }
 
 nlohmann::json json_of(const std::vector<PlannedLayers>& layers) {

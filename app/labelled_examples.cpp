@@ -113,6 +113,9 @@ LabelledExamples from_folder(const std::string& root, const Recipe& recipe, cons
 LabelledExamples read_examples(const std::string& path, const std::string& part, const Recipe& recipe,
                                const std::vector<std::string>& classes) {
   std::error_code none;
+  if (fs::is_directory(path, none) && !recipe.classification())
+    throw FileError(fmt::format(
+        "{}: is a folder of classes, but the run is a regression; give a safetensors file of x and y", path));
   return fs::is_directory(path, none) ? from_folder(path, recipe, classes) : from_file(path, part, recipe);
 }
 

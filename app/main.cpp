@@ -4,7 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
 #include <exception>
+#include <iostream>
 #include <new>
 
 #include "app/command.h"
@@ -21,6 +25,14 @@ int complain(std::string text, int status) {
   std::replace(text.begin(), text.end(), '\n', ' ');
   fmt::print(stderr, "cumeta: {}\n", text);
   return status;
+}
+
+/// `status`, unless what was printed has not arrived.
+int finish(int status) {
+  errno = 0;
+  std::cout.flush();
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0 && std::cout) return status;
+  return complain(fmt::format("standard output cannot be written: {}", std::strerror(errno ? errno : EIO)), 1);
 }
 
 std::vector<std::string> option_names(const CLI::App& command) {
@@ -63,11 +75,12 @@ int main(int count, char** words) {
   for (const auto add : {app::add_train, app::add_evaluate, app::add_adapt, app::add_plan, app::add_bench,
                          app::add_sample, app::add_meta_gradient, app::add_selftest, app::add_info})
     add(program);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file beyond its limit is then an error of the write that can be reported
   try {
     program.parse(count, words);
-    return 0;
+    return finish(0);
   } catch (const CLI::Success& done) {
-    return program.exit(done);  // --help and --version
+    return finish(program.exit(done));  // --help and --version
   } catch (const CLI::ParseError& error) {
     return complain(explain(program, error, count, words), 2);
   } catch (const app::Failed&) { return 1; } catch (const app::UsageError& error) {

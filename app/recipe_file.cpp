@@ -8,6 +8,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -53,6 +54,9 @@ void convert(const json& value, const std::string& file, int depth, Take take) {
     take(value.get<std::string>());
   else if (value.is_boolean())
     take(value.get<bool>());
+  else if (value.is_number_unsigned() && value.get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max())
+    throw InvalidArgument(fmt::format("{}: {} is beyond the largest whole number, {}", file, value.get<std::uint64_t>(),
+                                      std::numeric_limits<std::int64_t>::max()));
   else if (value.is_number_integer())
     take(value.get<std::int64_t>());
   else if (value.is_number())
@@ -92,7 +96,11 @@ json from_flat(const json& flat) {
 toml::table parse_json(const std::string& text, const std::string& file) {
   json value;
   try {
-    value = json::parse(text);
+    // Stopped while it is read: copying a deep value would need a stack as deep.
+    value = json::parse(text, [&](int depth, json::parse_event_t, json&) {
+      if (depth > deepest) throw InvalidArgument(fmt::format("{}: is nested more than {} deep", file, deepest));
+      return true;
+    });
   } catch (const json::exception& error) { throw InvalidArgument(fmt::format("{}: {}", file, one_line(error.what()))); }
   if (!value.is_object()) throw InvalidArgument(fmt::format("{}: is not a JSON object", file));
   return table_from(value.contains("layers") ? from_flat(value) : value, file, 0);
@@ -150,6 +158,7 @@ std::string read_text_file(const std::string& path) {
 RecipeTable default_recipe() { return recipe_from_text(default_recipe_text, "the built-in recipe sinusoid_maml"); }
 
 RecipeTable read_recipe(const std::string& path_or_name) {
+  if (path_or_name == "sinusoid_maml" && !fs::exists("recipes/sinusoid_maml.toml")) return default_recipe();
   const std::string path = locate(path_or_name).string();
   const std::string text = read_text_file(path);
   if (fs::path(path).extension() == ".json") return {path, parse_json(text, path), {}};

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/run_folder.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
+#include <sys/file.h>
 
 #include <cerrno>
 #include <cmath>
@@ -12,6 +13,7 @@
 #include <sstream>
 
 #include "cumeta/error.h"
+#include "src/atomic_file.h"
 
 namespace cumeta::app {
 namespace {
@@ -63,15 +65,7 @@ std::string cell(const std::optional<double>& value) { return value ? fmt::forma
 }  // namespace
 
 void write_text_file(const std::string& path, const std::string& text) {
-  const std::string temporary = path + ".tmp";
-  std::FILE* file = std::fopen(temporary.c_str(), "wb");
-  if (file == nullptr) refuse_write(temporary);
-  const bool written = std::fwrite(text.data(), 1, text.size(), file) == text.size() && std::fflush(file) == 0 &&
-                       fsync(fileno(file)) == 0;
-  if (std::fclose(file) != 0 || !written || std::rename(temporary.c_str(), path.c_str()) != 0) {
-    std::remove(temporary.c_str());
-    refuse_write(path);
-  }
+  write_atomically(path, std::as_bytes(std::span(text)));
 }
 
 bool RunFolder::holds_run() const {
@@ -79,11 +73,21 @@ bool RunFolder::holds_run() const {
   return fs::exists(recipe(), none) || fs::exists(last(), none);
 }
 
-void RunFolder::create(const std::string& recipe_text) const {
+void RunFolder::create() const {
   std::error_code error;
   fs::create_directories(path_, error);
   if (error) throw FileError(fmt::format("{}: cannot be made a folder: {}", path_, error.message()));
-  write_text_file(recipe(), recipe_text);
+}
+
+RunLock::RunLock(const RunFolder& folder) : folder_(::open(folder.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+  // The kernel gives the lock back when the process ends, however it ends.
+  if (folder_.number() < 0 || ::flock(folder_.number(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK)
+      throw FileError(fmt::format(
+          "{}: another training is at work in this folder; wait for it, or choose another --out", folder.path()));
+    throw FileError(fmt::format("{}: cannot be locked: {}", folder.path(), std::strerror(errno)));
+  }
+  remove_unfinished(folder.path());
 }
 
 TrainedRun open_run(const std::string& run, const std::string& which) {

@@ -10,6 +10,7 @@
 
 #include "app/recipe_file.h"
 #include "cumeta/learner.h"
+#include "src/file_descriptor.h"
 
 namespace cumeta::app {
 
@@ -23,11 +24,21 @@ class RunFolder {
   std::string csv() const { return path_ + "/log.csv"; }
   std::string jsonl() const { return path_ + "/log.jsonl"; }
   bool holds_run() const;
-  /// Makes the folder and writes recipe.toml. Throws FileError.
-  void create(const std::string& recipe_text) const;
+  /// Makes the folder. Throws FileError.
+  void create() const;
 
  private:
   std::string path_;
+};
+
+/// Keeps other trainings out of a run's folder, which must be there; makes good what a killed one left. Throws
+/// FileError.
+class RunLock {
+ public:
+  explicit RunLock(const RunFolder& folder);
+
+ private:
+  FileDescriptor folder_;
 };
 
 /// What a command that works on trained weights was given: a run's folder, or a checkpoint alone.

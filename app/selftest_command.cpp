@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <memory>
 
 #include "app/command.h"
@@ -55,7 +56,8 @@ void add_selftest(CLI::App& program) {
       ->type_name("DEVICE")
       ->capture_default_str();
   command->add_option("--ordinal", arguments->ordinal, "Which CUDA device")->check(CLI::Range(0, 1024));
-  command->add_option("--seed", arguments->seed, "Of the layers' random sizes and values");
+  command->add_option("--seed", arguments->seed, "Of the layers' random sizes and values")
+      ->check(CLI::Range(std::int64_t{0}, std::numeric_limits<std::int64_t>::max()));
   add_json_option(*command, arguments->json);
   command->callback([arguments] { run(*arguments); });
 }

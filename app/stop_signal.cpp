@@ -18,8 +18,8 @@ void on_signal(int signal) {
 }  // namespace
 
 void catch_stop_signals() {
-  std::signal(SIGINT, on_signal);
-  std::signal(SIGTERM, on_signal);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP})
+    if (std::signal(signal, on_signal) == SIG_IGN) std::signal(signal, SIG_IGN);  // as nohup and a shell's & want it
 }
 bool stop_requested() { return requested; }
 

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "app/command.h"
 #include "app/measure.h"
@@ -75,6 +76,7 @@ class Validator {
 struct Start {
   RecipeTable table;
   RunFolder folder{""};
+  std::optional<RunLock> lock;  ///< of a folder that is there already
   bool resumed = false;
 };
 
@@ -94,6 +96,8 @@ Start start_of(const TrainArguments& arguments) {
     else
       throw FileError(fmt::format("--resume {}: holds no recipe.toml; start it with train RECIPE --out {}",
                                   arguments.resume, arguments.resume));
+    if (fs::is_directory(start.folder.path(), none))
+      start.lock.emplace(start.folder);  // else killed before it was made
     start.resumed = fs::exists(start.folder.last(), none);
   } else {
     start.table = arguments.recipe.empty() ? default_recipe() : read_recipe(arguments.recipe);
@@ -109,9 +113,10 @@ Start start_of(const TrainArguments& arguments) {
 
 class Training {
  public:
-  Training(Recipe recipe, RunFolder folder, bool resumed, bool json)
+  Training(Recipe recipe, RunFolder folder, std::optional<RunLock> lock, bool resumed, bool json)
       : recipe_(std::move(recipe)),
         folder_(std::move(folder)),
+        lock_(std::move(lock)),
         json_(json),
         recipe_text_(portable_recipe_text(recipe_.source_table.table)),
         episodes_(recipe_.data(), Subset::train, recipe_.options.seed),
@@ -127,7 +132,13 @@ class Training {
     const std::int64_t first = learner_.updates(), last = recipe_.run.updates;
     // What does not fit together, or into memory, is refused before there is a folder.
     learner_.train(episodes_, recipe_.run.tasks, 0, {}, 1);
-    folder_.create(recipe_text(recipe_.source_table.table));
+    if (!lock_) {
+      folder_.create();
+      lock_.emplace(folder_);
+      if (folder_.holds_run())
+        throw UsageError(fmt::format("{}: another training has begun a run here meanwhile", folder_.path()));
+    }
+    write_text_file(folder_.recipe(), recipe_text(recipe_.source_table.table));
     std::error_code none;
     fs::remove(folder_.path() + "/validation.safetensors", none);  // what a kill in the middle of validation leaves
     RunLog log(folder_, first);
@@ -232,6 +243,7 @@ class Training {
 
   Recipe recipe_;
   RunFolder folder_;
+  std::optional<RunLock> lock_;
   bool json_;
   std::string recipe_text_;
   Episodes episodes_;
@@ -244,7 +256,7 @@ class Training {
 void run(const TrainArguments& arguments) {
   Start start = start_of(arguments);
   Recipe recipe = parse_recipe(start.table);
-  Training training(std::move(recipe), start.folder, start.resumed, arguments.json);
+  Training training(std::move(recipe), start.folder, std::move(start.lock), start.resumed, arguments.json);
   if (!arguments.init.empty()) training.init_from(arguments.init);
   training.run();
 }
@@ -256,7 +268,8 @@ void add_train(CLI::App& program) {
   command->footer(
       "RUN gets recipe.toml, log.csv, log.jsonl, last.safetensors and best.safetensors (best on the validation "
       "tasks).\n"
-      "Ctrl-C and SIGTERM save and end with status 0. A run that was stopped or killed goes on with --resume RUN and\n"
+      "Ctrl-C and SIGTERM save and end with status 0 (a validation is finished first; a second one ends at once). A "
+      "run that was stopped or killed goes on with --resume RUN and\n"
       "ends in the same files as one that never stopped.\n"
       "Example:\n  cumeta train recipes/omniglot_5w1s_maml.toml --data omniglot --out runs/o51 --set "
       "run.updates=20000");

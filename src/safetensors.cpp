@@ -17,6 +17,8 @@
 #include <set>
 
 #include "cumeta/error.h"
+#include "src/atomic_file.h"
+#include "src/file_descriptor.h"
 
 namespace cumeta::safetensors {
 namespace {
@@ -32,28 +34,8 @@ constexpr std::string_view blank_digits = "00000000";
   throw FileError(fmt::format("{}: {}", path, why));
 }
 
-/// A file descriptor that closes itself.
-class Descriptor {
- public:
-  explicit Descriptor(int number) : number_(number) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (number_ >= 0) ::close(number_);
-  }
-  int number() const { return number_; }
-  int close() {
-    const int status = ::close(number_);
-    number_ = -1;
-    return status;
-  }
-
- private:
-  int number_;
-};
-
 std::vector<std::byte> whole_file(const std::string& path) {
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   struct stat status {};
   if (file.number() < 0 || ::fstat(file.number(), &status) != 0)
     refuse(path, fmt::format("cannot be opened: {}", std::strerror(errno)));
@@ -231,17 +213,6 @@ File read(const std::string& path, Checksum checksum) {
 
 namespace {
 
-void write_all(const Descriptor& file, const std::string& path, const void* data, std::size_t size) {
-  const auto* next = static_cast<const char*>(data);
-  while (size > 0) {
-    const ssize_t put = ::write(file.number(), next, size);
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) refuse(path, fmt::format("cannot be written: {}", std::strerror(errno)));
-    next += put;
-    size -= static_cast<std::size_t>(put);
-  }
-}
-
 /// Length, header and data as one block of bytes, the checksum filled in.
 std::vector<std::byte> image_of(const std::string& path, const File& file) {
   std::vector<const std::pair<const std::string, Tensor>*> order;
@@ -255,7 +226,8 @@ std::vector<std::byte> image_of(const std::string& path, const File& file) {
   std::uint64_t offset = 0;
   for (const auto* entry : order) {
     const auto& [name, value] = *entry;
-    if (name == "__metadata__" || value.bytes.size() != elements(value) * size_of(value.type))
+    const bool negative = std::any_of(value.shape.begin(), value.shape.end(), [](std::int64_t n) { return n < 0; });
+    if (name == "__metadata__" || negative || value.bytes.size() != elements(value) * size_of(value.type))
       throw InvalidArgument(fmt::format("{}: tensor {} of shape {} and type {} has {} bytes", path, name,
                                         text_of(value.shape), name_of(value.type), value.bytes.size()));
     header[name] = {{"dtype", name_of(value.type)},
@@ -284,23 +256,6 @@ std::vector<std::byte> image_of(const std::string& path, const File& file) {
 
 }  // namespace
 
-void write(const std::string& path, const File& file) {
-  const std::vector<std::byte> bytes = image_of(path, file);
-  const std::string unfinished = path + ".tmp";
-  Descriptor out(::open(unfinished.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-  if (out.number() < 0) refuse(path, fmt::format("cannot be written: {}", std::strerror(errno)));
-  try {
-    write_all(out, path, bytes.data(), bytes.size());
-    if (::fsync(out.number()) != 0 || out.close() != 0 || ::rename(unfinished.c_str(), path.c_str()) != 0)
-      refuse(path, fmt::format("cannot be written: {}", std::strerror(errno)));
-  } catch (...) {
-    ::unlink(unfinished.c_str());
-    throw;
-  }
-  // The new name itself must survive a power cut too; a file system that cannot sync a folder has no better to offer.
-  const auto folder = std::filesystem::path(path).parent_path();
-  const Descriptor directory(::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (directory.number() >= 0) ::fsync(directory.number());
-}
+void write(const std::string& path, const File& file) { write_atomically(path, image_of(path, file)); }
 
 }  // namespace cumeta::safetensors

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "cumeta/error.h"
 #include "src/parameters.h"
 #include "src/safetensors.h"
@@ -25,13 +27,20 @@ FileTensor::Type type_of(safetensors::Type type) {
   return FileTensor::Type::int64;
 }
 
-safetensors::Tensor stored(const FileTensor& tensor) {
+safetensors::Tensor stored(const std::string& name, const FileTensor& tensor) {
   const std::span<const double> values = tensor.values;
   if (tensor.type == FileTensor::Type::float64) return safetensors::tensor(values, tensor.shape);
   if (tensor.type == FileTensor::Type::float32)
     return safetensors::tensor(std::span<const float>(std::vector<float>(values.begin(), values.end())), tensor.shape);
-  return safetensors::tensor(std::span<const std::int64_t>(std::vector<std::int64_t>(values.begin(), values.end())),
-                             tensor.shape);
+  std::vector<std::int64_t> whole;
+  whole.reserve(values.size());
+  for (const double value : values) {
+    if (!(std::abs(value) <= 9007199254740992.0) ||
+        value != std::floor(value))  // 2^53: every double up to here is exact
+      throw InvalidArgument(fmt::format("tensor {}: {} is no whole number that int64 and float64 share", name, value));
+    whole.push_back(static_cast<std::int64_t>(value));
+  }
+  return safetensors::tensor(std::span<const std::int64_t>(whole), tensor.shape);
 }
 
 std::vector<std::int64_t> file_shape(const Parameter& parameter, int rows) {
@@ -53,7 +62,7 @@ TensorFile read_tensors(const std::string& path) {
 
 void write_tensors(const std::string& path, const TensorFile& file) {
   safetensors::File stored_file;
-  for (const auto& [name, tensor] : file.tensors) stored_file.tensors[name] = stored(tensor);
+  for (const auto& [name, tensor] : file.tensors) stored_file.tensors[name] = stored(name, tensor);
   stored_file.metadata = file.metadata;
   safetensors::write(path, stored_file);
 }

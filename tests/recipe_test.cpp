@@ -114,6 +114,12 @@ TEST(Recipes, DeepJsonIsRefused) {
   const test::Folder folder;
   folder.put("deep.json", "{\"model\": " + std::string(100000, '[') + std::string(100000, ']') + "}");
   EXPECT_SAYS(read_recipe(folder.path("deep.json")), "nested");
+  std::string objects;
+  for (int i = 0; i < 60000; ++i) objects += "{\"a\":";
+  folder.put("objects.json", objects + "1" + std::string(60000, '}'));
+  EXPECT_SAYS(read_recipe(folder.path("objects.json")), "nested");
+  folder.put("large.json", R"({"run": {"seed": 18446744073709551615}})");
+  EXPECT_SAYS(read_recipe(folder.path("large.json")), "18446744073709551615");
 }
 
 TEST(Recipes, TextIsStableAndPortableTextHasNoMachineInIt) {
@@ -158,7 +164,7 @@ TEST(Figures, MeanIntervalAndMedian) {
 TEST(Logs, ResumingKeepsWholeLinesUpToTheCheckpoint) {
   const test::Folder folder;
   const RunFolder run(folder.path("run"));
-  run.create("seed = 1\n");
+  run.create();
   const auto line = [](std::int64_t update, double loss) {
     LogLine made;
     made.update.update = update, made.update.loss = loss;
