@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """clang-tidy with .clang-tidy's checks over the library's and the program's sources, as a build compiles them.
 
-A file that was clean is not read again until it, a header of it, .clang-tidy or the tool changes: build/clang_tidy holds
-a name for each clean text, the hash of all that.
+A file that was clean is not read again until it, a header of it, .clang-tidy or the tool changes: ~/.cache/cumeta/clang_tidy
+(or below XDG_CACHE_HOME) holds a name for each clean text, the hash of all that.
 
   scripts/clang_tidy.py [--preset ci] [FILE...]    FILE: only these sources
 """
@@ -20,7 +20,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-CLEAN = ROOT / "build" / "clang_tidy"
+CLEAN = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "cumeta" / "clang_tidy"
 FOLDERS = ("src", "app", "kernels")
 
 

@@ -18,6 +18,8 @@ case "${1:-}" in
 esac
 jobs=${CUMETA_JOBS:-$(nproc)}
 preset=ci
+# Paths relative to the tree, so that one clone's compilations serve the next.
+export CCACHE_BASEDIR=${CCACHE_BASEDIR:-$PWD} CCACHE_NOHASHDIR=${CCACHE_NOHASHDIR:-1}
 
 say() { printf '\n== %s  (%d s so far)\n' "$1" "$SECONDS"; }
 trap '(($? == 0)) || echo "test.sh: FAILED after $SECONDS s" >&2' EXIT
