@@ -12,7 +12,7 @@ function(cumeta_add_emulator)
   endif()
   find_package(Boost 1.74 REQUIRED COMPONENTS context)
   add_library(cumeta_emulator STATIC
-    ${CUMETA_EMULATOR_DIR}/block_scheduler.cpp ${CUMETA_EMULATOR_DIR}/device.cpp ${CUMETA_EMULATOR_DIR}/device_memory.cpp
+    ${CUMETA_EMULATOR_DIR}/block_scheduler.cpp ${CUMETA_EMULATOR_DIR}/emulated_device.cpp ${CUMETA_EMULATOR_DIR}/device_memory.cpp
     ${CUMETA_EMULATOR_DIR}/error_names.cpp ${CUMETA_EMULATOR_DIR}/fiber.cpp ${CUMETA_EMULATOR_DIR}/graphs.cpp ${CUMETA_EMULATOR_DIR}/left_out_barrier.cpp
     ${CUMETA_EMULATOR_DIR}/planned_trouble.cpp ${CUMETA_EMULATOR_DIR}/shared_memory.cpp ${CUMETA_EMULATOR_DIR}/streams.cpp)
   target_include_directories(cumeta_emulator PUBLIC ${PROJECT_SOURCE_DIR})

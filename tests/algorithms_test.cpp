@@ -8,6 +8,7 @@
 #include "cumeta/learner.h"
 #include "tests/support/compare.h"
 #include "tests/support/tasks.h"
+#include "tests/support/test_tolerances.h"
 
 namespace cumeta::testing {
 namespace {
@@ -34,7 +35,7 @@ void expect_differences(const Model& model, const Algorithm& algorithm, const Ta
   for (double& v : at) v *= 1.3;
   const MetaGradient g = reference_gradient(model, algorithm, tasks, at);
   std::vector<double> differences(at.size());
-  const double step = 1e-5;
+  const double step = kDifferenceStep;
   for (std::size_t i = 0; i < at.size(); ++i) {
     std::vector<double> up = at, down = at;
     up[i] += step, down[i] -= step;
@@ -42,7 +43,7 @@ void expect_differences(const Model& model, const Algorithm& algorithm, const Ta
                       mean(reference_gradient(model, algorithm, tasks, down).query_loss)) /
                      (2 * step);
   }
-  EXPECT_TRUE(near(name_of(algorithm), differences, g.gradient, 1, 1e-7));
+  EXPECT_TRUE(near(name_of(algorithm), differences, g.gradient, 1, kDifferenceTolerance));
 }
 
 TEST(Differences, MamlOfSeveralSteps) {
@@ -98,7 +99,7 @@ TEST(Differences, LearnedRates) {
     ASSERT_EQ(g.rate_gradient.size(), rates.size());
     const bool one_rate = std::holds_alternative<Maml>(a);
     const std::size_t P = learner.parameters().size();
-    const double step = 1e-5;
+    const double step = kDifferenceStep;
     auto loss_at = [&](auto change) {
       std::vector<double> moved = rates;
       change(moved);
@@ -112,7 +113,7 @@ TEST(Differences, LearnedRates) {
           for (std::size_t j = i; j < (one_rate ? i + P : i + 1); ++j) r[j] += d;
         };
       };
-      EXPECT_NEAR((loss_at(by(step)) - loss_at(by(-step))) / (2 * step), g.rate_gradient[i], 1e-7);
+      EXPECT_NEAR((loss_at(by(step)) - loss_at(by(-step))) / (2 * step), g.rate_gradient[i], kDifferenceTolerance);
     }
   }
 }
@@ -133,7 +134,7 @@ TEST(Identity, AnilIsMamlWithFrozenLayers) {
   for (const Parameter& p : parameters(m))
     if (p.layer < 2) std::fill_n(rates.begin() + p.offset, p.size, 0.0);
   general.set_rates(rates);
-  EXPECT_TRUE(near("gradient", general.meta_gradient(tasks.batch()).gradient, anil.gradient, 1, 1e-12));
+  EXPECT_TRUE(near("gradient", general.meta_gradient(tasks.batch()).gradient, anil.gradient, 1, kIdentityTolerance));
 }
 TEST(Identity, MetaSgdWithEqualRatesIsMaml) {
   const Tasks tasks = random_tasks(tanh_model(), 3, 4, 5, 9);
@@ -146,7 +147,7 @@ TEST(Identity, OrdersAgreeAtRateZeroAndNowhereElse) {
   auto at = [&](double rate, Order order) {
     return reference_gradient(tanh_model(), Maml{.steps = 2, .rate = rate, .order = order}, tasks).gradient;
   };
-  EXPECT_TRUE(near("rate 0", at(0, Order::first), at(0, Order::second), 1, 1e-14));
+  EXPECT_TRUE(near("rate 0", at(0, Order::first), at(0, Order::second), 1, kIdentityTolerance));
   EXPECT_FALSE(near("rate .3", at(0.3, Order::first), at(0.3, Order::second), 1, 1e-3));
 }
 TEST(Identity, ReptileIsWhatTheWeightsMoved) {
@@ -154,7 +155,7 @@ TEST(Identity, ReptileIsWhatTheWeightsMoved) {
   const auto g = reference_gradient(tanh_model(), Reptile{.steps = 4, .rate = 0.1}, tasks);
   const auto theta = start(tanh_model());
   for (std::size_t i = 0; i < theta.size(); ++i)
-    EXPECT_NEAR(g.gradient[i], theta[i] - (g.adapted[i] + g.adapted[theta.size() + i]) / 2, 1e-14);
+    EXPECT_NEAR(g.gradient[i], theta[i] - (g.adapted[i] + g.adapted[theta.size() + i]) / 2, kIdentityTolerance);
 }
 
 /// MATH: a linear model with a squared error; half the rates, doubled gradients.

@@ -12,7 +12,7 @@
 #include "tests/support/compare.h"
 #include "tests/support/devices.h"
 #include "tests/support/guarded_array.h"
-#include "tests/support/tolerances.h"
+#include "tests/support/test_tolerances.h"
 
 namespace cumeta::testing {
 namespace {

@@ -9,6 +9,7 @@
 
 #include "cumeta/cumeta.h"
 #include "src/cuda_plugin.h"
+#include "tests/support/test_tolerances.h"
 
 namespace cumeta {
 namespace {
@@ -90,7 +91,7 @@ TEST_P(CudaTrouble, IsOneLineAndTheProcessGoesOn) {
     EXPECT_TRUE(holds(text, GetParam().remedy));
     EXPECT_EQ(loss_on(Device::cpu), expected);
   }
-  EXPECT_NEAR(loss_on(Device::cuda), expected, 1e-5);
+  EXPECT_NEAR(loss_on(Device::cuda), expected, testing::kUpdateTolerance);
 }
 INSTANTIATE_TEST_SUITE_P(
     , CudaTrouble,
@@ -132,7 +133,7 @@ TEST_F(CudaErrorsDeathTest, ASmallDeviceIsSaidBeforeAnythingRuns) {
     const std::string planned = line_of<OutOfMemory>([&] { update(learner, 100'000); });
     EXPECT_TRUE(holds(planned, "needs at least"));
     EXPECT_TRUE(holds(planned, "the device has 3000000; lower tasks or examples"));
-    EXPECT_NEAR(update(learner), loss_on(Device::cpu), 1e-5);
+    EXPECT_NEAR(update(learner), loss_on(Device::cpu), testing::kUpdateTolerance);
     leave();
   };
   EXPECT_EXIT(child(), ::testing::ExitedWithCode(0), "");

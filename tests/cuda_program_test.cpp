@@ -14,7 +14,7 @@
 #include "tests/support/devices.h"
 #include "tests/support/pictures.h"
 #include "tests/support/program.h"
-#include "tests/support/tolerances.h"
+#include "tests/support/test_tolerances.h"
 
 namespace cumeta::test {
 namespace {

@@ -14,6 +14,7 @@
 #include "tests/support/pictures.h"
 #include "tests/support/says.h"
 #include "tests/support/tasks.h"
+#include "tests/support/test_tolerances.h"
 
 namespace cumeta::testing {
 namespace {
@@ -74,10 +75,9 @@ TEST_P(LearnerOn, SeveralUpdatesFollowTheReference) {
     reference.device = Device::reference;
     const History expected = history(c.model, c.algorithm, reference, 4),
                   got = history(c.model, c.algorithm, c.options, 4);
-    // Errors of four updates add up; 1e-4 is the golden files' bar for one meta-gradient.
-    EXPECT_TRUE(near("losses", expected.losses, got.losses, 1, 1e-4));
-    EXPECT_TRUE(near("norms", expected.norms, got.norms, 1, 1e-4));
-    EXPECT_TRUE(near("parameters", expected.parameters, got.parameters, 1, 1e-3));
+    EXPECT_TRUE(near("losses", expected.losses, got.losses, 1, meta_gradient_tolerance(Arithmetic::float32)));
+    EXPECT_TRUE(near("norms", expected.norms, got.norms, 1, meta_gradient_tolerance(Arithmetic::float32)));
+    EXPECT_TRUE(near("parameters", expected.parameters, got.parameters, 1, kTrainingTolerance));
   }
 }
 

@@ -8,7 +8,7 @@
 #include "kernels/all_layers.h"
 #include "tests/support/compare.h"
 #include "tests/support/loss_passes.h"
-#include "tests/support/tolerances.h"
+#include "tests/support/test_tolerances.h"
 
 namespace cumeta::testing {
 namespace {

@@ -12,6 +12,7 @@
 #include "kernels/tools/dual.h"
 #include "kernels/tools/episode_draws.h"
 #include "tests/support/devices.h"
+#include "tests/support/test_tolerances.h"
 
 namespace cumeta::testing {
 namespace {
@@ -243,7 +244,8 @@ TEST_P(MlpPrograms, EqualTheRecursion) {
   for (const ProgramCase& c : program_cases()) {
     SCOPED_TRACE(c.name);
     ProgramRun run(backend, c);
-    if (!backend.runs_program(run.program)) GTEST_SKIP() << backend.name() << " runs no programs";
+    if (GetParam() == TestDevice::cpu) GTEST_SKIP() << "the CPU runs no programs";
+    ASSERT_TRUE(backend.runs_program(run.program)) << backend.name() << " runs no such program";
     const auto recording =
         backend.record([&] { backend.run_program(backend.lane(0), run.program, run.arrays, 0, {}); });
     recording->run();
@@ -257,9 +259,10 @@ TEST_P(MlpPrograms, EqualTheRecursion) {
       double scale = 0;
       for (std::size_t i = 0; i < P; ++i) scale = std::max(scale, std::abs(e.row[i]));
       for (std::size_t i = 0; i < size; ++i)
-        ASSERT_NEAR(rows[task * size + i], e.row[i], 2e-5 * (i < P ? scale : std::max(1e-2, std::abs(e.row[i]))))
+        ASSERT_NEAR(rows[task * size + i], e.row[i],
+                    kProgramTolerance * (i < P ? scale : std::max(kSmallestProgramLoss, std::abs(e.row[i]))))
             << "task " << task << " number " << i;
-      for (std::size_t i = 0; i < P; ++i) ASSERT_NEAR(adapted[task * P + i], e.adapted[i], 1e-5);
+      for (std::size_t i = 0; i < P; ++i) ASSERT_NEAR(adapted[task * P + i], e.adapted[i], kProgramParameterTolerance);
     }
     recording->run();
     EXPECT_EQ(run.read(run.arrays.row), rows) << "other bits the second time";
@@ -270,7 +273,8 @@ TEST_P(MlpPrograms, DrawTheirSinusoids) {
   CUMETA_OPEN_OR_SKIP(backend, GetParam());
   const ProgramCase c = program_cases()[0];
   ProgramRun run(backend, c);
-  if (!backend.draws_episodes() || !backend.runs_program(run.program)) GTEST_SKIP();
+  if (GetParam() == TestDevice::cpu) GTEST_SKIP() << "the CPU runs no programs";
+  ASSERT_TRUE(backend.draws_episodes() && backend.runs_program(run.program)) << backend.name();
   backend.open_episodes({9, Purpose::test, SinusoidEpisodes{{{0.1F, 5}, {0, 3}, {-5, 5}}, c.support + c.query}});
   ASSERT_TRUE(backend.program_draws(run.program));
   std::vector<double> numbers(kControlSize);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Batch norm on the CPU: vectors of channels, pixels innermost. Every gradient is affine in what it reads, with factors
 // per channel: dx = c0 + cx xh + cd dy, Rdx = c0 + cx xh + cR Rxh + cd dy + cr Rdy, so a pass is one sweep for the sums
-// and one to apply them.
+// and one to apply them. Sums go by blocks of rows, so that no chain of additions is long, blocks in ascending order.
 #include "kernels/layers/batch_norm.h"
 #include "kernels/tools/simd_targets.h"
 #undef HWY_TARGET_INCLUDE
@@ -57,6 +57,15 @@ struct Channels {
   }
 };
 
+// A chain of n additions in float loses up to n roundings, and numbers of one sign lose them in one direction.
+constexpr Size kBlockRows = 512;
+
+// Calls f(first row, row behind the last) for every block of rows.
+template <class F>
+HWY_INLINE void for_each_block(Size rows, F f) {
+  for (Size first = 0; first < rows; first += kBlockRows) f(first, HWY_MIN(first + kBlockRows, rows));
+}
+
 #define CUMETA_EACH _Pragma("GCC unroll 4") for (int j = 0; j < kVectors; ++j)
 
 template <int kVectors>
@@ -65,21 +74,40 @@ HWY_INLINE void forward_channels(const BatchNormTask& t, Channels<kVectors> c) {
   V mean[kVectors], s[kVectors];
   if (t.counted > 0) {
     const V inverse = hn::Set(d, 1.0f / static_cast<float>(t.counted));
+    V rest[kVectors];
     CUMETA_EACH mean[j] = hn::Zero(d);
-    for (Size row = 0; row < t.counted; ++row) {
-      CUMETA_EACH mean[j] = hn::Add(mean[j], c.load(t.x + row * t.channels, j));
-    }
-    CUMETA_EACH mean[j] = hn::Mul(mean[j], inverse);
-    CUMETA_EACH s[j] = hn::Zero(d);
-    for (Size row = 0; row < t.counted; ++row) {
-      CUMETA_EACH {
-        const V deviation = hn::Sub(c.load(t.x + row * t.channels, j), mean[j]);
-        s[j] = hn::MulAdd(deviation, deviation, s[j]);
+    for_each_block(t.counted, [&](Size first, Size last) HWY_ATTR {
+      V part[kVectors];
+      CUMETA_EACH part[j] = hn::Zero(d);
+      for (Size row = first; row < last; ++row) {
+        CUMETA_EACH part[j] = hn::Add(part[j], c.load(t.x + row * t.channels, j));
       }
-    }
+      CUMETA_EACH mean[j] = hn::Add(mean[j], part[j]);
+    });
+    CUMETA_EACH mean[j] = hn::Mul(mean[j], inverse);
+    CUMETA_EACH s[j] = rest[j] = hn::Zero(d);
+    for_each_block(t.counted, [&](Size first, Size last) HWY_ATTR {
+      V part[kVectors], squares[kVectors];
+      CUMETA_EACH part[j] = squares[j] = hn::Zero(d);
+      for (Size row = first; row < last; ++row) {
+        CUMETA_EACH {
+          const V deviation = hn::Sub(c.load(t.x + row * t.channels, j), mean[j]);
+          part[j] = hn::Add(part[j], deviation);
+          squares[j] = hn::MulAdd(deviation, deviation, squares[j]);
+        }
+      }
+      CUMETA_EACH {
+        rest[j] = hn::Add(rest[j], part[j]);
+        s[j] = hn::Add(s[j], squares[j]);
+      }
+    });
     const V eps = hn::Set(d, t.eps);
     CUMETA_EACH {
-      s[j] = hn::Div(hn::Set(d, 1.0f), hn::Sqrt(hn::MulAdd(s[j], inverse, eps)));
+      // What the first sweep left of the mean, which is much where the mean is far beyond the deviation.
+      rest[j] = hn::Mul(rest[j], inverse);
+      mean[j] = hn::Add(mean[j], rest[j]);
+      const V variance = hn::NegMulAdd(rest[j], rest[j], hn::Mul(s[j], inverse));
+      s[j] = hn::Div(hn::Set(d, 1.0f), hn::Sqrt(hn::Add(variance, eps)));
       c.store(mean[j], t.r, j);
       c.store(s[j], t.r + t.channels, j);
     }
@@ -105,14 +133,23 @@ HWY_INLINE void forward_channels(const BatchNormTask& t, Channels<kVectors> c) {
 // a = sum dy, b = sum dy xh over all rows.
 template <int kVectors>
 HWY_INLINE void gradient_sums(const BatchNormTask& t, Channels<kVectors> c, const V* mean, const V* s, V* a, V* b) {
-  CUMETA_EACH a[j] = b[j] = hn::Zero(FloatTag());
-  for (Size row = 0; row < t.rows; ++row) {
-    CUMETA_EACH {
-      const V dy = c.load(t.dy + row * t.channels, j);
-      a[j] = hn::Add(a[j], dy);
-      b[j] = hn::MulAdd(dy, hn::Sub(c.load(t.x + row * t.channels, j), mean[j]), b[j]);
+  const V zero = hn::Zero(FloatTag());
+  CUMETA_EACH a[j] = b[j] = zero;
+  for_each_block(t.rows, [&](Size first, Size last) HWY_ATTR {
+    V part_a[kVectors], part_b[kVectors];
+    CUMETA_EACH part_a[j] = part_b[j] = zero;
+    for (Size row = first; row < last; ++row) {
+      CUMETA_EACH {
+        const V dy = c.load(t.dy + row * t.channels, j);
+        part_a[j] = hn::Add(part_a[j], dy);
+        part_b[j] = hn::MulAdd(dy, hn::Sub(c.load(t.x + row * t.channels, j), mean[j]), part_b[j]);
+      }
     }
-  }
+    CUMETA_EACH {
+      a[j] = hn::Add(a[j], part_a[j]);
+      b[j] = hn::Add(b[j], part_b[j]);
+    }
+  });
   CUMETA_EACH b[j] = hn::Mul(b[j], s[j]);
 }
 
@@ -159,13 +196,21 @@ HWY_INLINE void tangent_forward_channels(const BatchNormTask& t, Channels<kVecto
     m1[j] = m2[j] = hn::Zero(d);
   }
   if (t.counted > 0 && t.Rx) {
-    for (Size row = 0; row < t.counted; ++row) {
-      CUMETA_EACH {
-        const V Rx = c.load(t.Rx + row * t.channels, j);
-        m1[j] = hn::Add(m1[j], Rx);
-        m2[j] = hn::MulAdd(Rx, hn::Sub(c.load(t.x + row * t.channels, j), mean[j]), m2[j]);
+    for_each_block(t.counted, [&](Size first, Size last) HWY_ATTR {
+      V part1[kVectors], part2[kVectors];
+      CUMETA_EACH part1[j] = part2[j] = hn::Zero(d);
+      for (Size row = first; row < last; ++row) {
+        CUMETA_EACH {
+          const V Rx = c.load(t.Rx + row * t.channels, j);
+          part1[j] = hn::Add(part1[j], Rx);
+          part2[j] = hn::MulAdd(Rx, hn::Sub(c.load(t.x + row * t.channels, j), mean[j]), part2[j]);
+        }
       }
-    }
+      CUMETA_EACH {
+        m1[j] = hn::Add(m1[j], part1[j]);
+        m2[j] = hn::Add(m2[j], part2[j]);
+      }
+    });
     const V inverse = hn::Set(d, 1.0f / static_cast<float>(t.counted));
     CUMETA_EACH {
       m1[j] = hn::Mul(m1[j], inverse);
@@ -208,22 +253,32 @@ HWY_INLINE void tangent_backward_channels(const BatchNormTask& t, Channels<kVect
     m2[j] = kTangent ? c.load(t.Rr + t.channels, j) : zero;
     a[j] = b[j] = Ra[j] = Rb[j] = zero;
   }
-  for (Size row = 0; row < t.rows; ++row) {
-    const Size at = row * t.channels;
-    CUMETA_EACH {
-      const V xh = hn::Mul(s[j], hn::Sub(c.load(t.x + at, j), mean[j]));
-      const V dy = c.load(t.dy + at, j);
-      const V Rdy = c.load(t.Rdy + at, j);
-      a[j] = hn::Add(a[j], dy);
-      b[j] = hn::MulAdd(dy, xh, b[j]);
-      Ra[j] = hn::Add(Ra[j], Rdy);
-      Rb[j] = hn::MulAdd(Rdy, xh, Rb[j]);
-      if (kTangent) {
-        const V Rxh = hn::Mul(s[j], hn::NegMulAdd(xh, m2[j], hn::Sub(c.load(t.Rx + at, j), m1[j])));
-        Rb[j] = hn::MulAdd(dy, Rxh, Rb[j]);
+  for_each_block(t.rows, [&](Size first, Size last) HWY_ATTR {
+    V part_a[kVectors], part_b[kVectors], part_Ra[kVectors], part_Rb[kVectors];
+    CUMETA_EACH part_a[j] = part_b[j] = part_Ra[j] = part_Rb[j] = zero;
+    for (Size row = first; row < last; ++row) {
+      const Size at = row * t.channels;
+      CUMETA_EACH {
+        const V xh = hn::Mul(s[j], hn::Sub(c.load(t.x + at, j), mean[j]));
+        const V dy = c.load(t.dy + at, j);
+        const V Rdy = c.load(t.Rdy + at, j);
+        part_a[j] = hn::Add(part_a[j], dy);
+        part_b[j] = hn::MulAdd(dy, xh, part_b[j]);
+        part_Ra[j] = hn::Add(part_Ra[j], Rdy);
+        part_Rb[j] = hn::MulAdd(Rdy, xh, part_Rb[j]);
+        if (kTangent) {
+          const V Rxh = hn::Mul(s[j], hn::NegMulAdd(xh, m2[j], hn::Sub(c.load(t.Rx + at, j), m1[j])));
+          part_Rb[j] = hn::MulAdd(dy, Rxh, part_Rb[j]);
+        }
       }
     }
-  }
+    CUMETA_EACH {
+      a[j] = hn::Add(a[j], part_a[j]);
+      b[j] = hn::Add(b[j], part_b[j]);
+      Ra[j] = hn::Add(Ra[j], part_Ra[j]);
+      Rb[j] = hn::Add(Rb[j], part_Rb[j]);
+    }
+  });
   CUMETA_EACH {
     if (t.dgamma) c.store(Rb[j], t.dgamma, j);
     if (t.dbeta) c.store(Ra[j], t.dbeta, j);

@@ -103,14 +103,14 @@ class Conv2dCpu final : public LayerPasses {
   std::int64_t tap_size() const { return std::int64_t{in_.channels} * layer_.filters; }
   std::int64_t weights() const { return taps() * tap_size(); }
 
-  /// Calls f(first image, images) for every chunk.
+  /// Calls f(first image, images) for every chunk of at most `most` images.
   template <class F>
-  void for_each_chunk(F&& f) const {
-    for (int first = 0; first < examples_; first += images_) f(first, std::min(images_, examples_ - first));
+  void for_each_chunk(int most, F&& f) const {
+    for (int first = 0; first < examples_; first += most) f(first, std::min(most, examples_ - first));
   }
 
   void to_outputs(float* y, const float* bias, const Pairs& pairs) const {
-    for_each_chunk([&](int first, int images) {
+    for_each_chunk(images_, [&](int first, int images) {
       float* to = y + std::int64_t{first} * out_.size();
       if (!padded_) {
         contract_classes(forward_, first, images, in_.size(), layer_.filters, pairs, to, bias);
@@ -135,7 +135,7 @@ class Conv2dCpu final : public LayerPasses {
   }
 
   void to_inputs(float* dx, const Pairs& pairs) const {
-    for_each_chunk([&](int first, int images) {
+    for_each_chunk(images_, [&](int first, int images) {
       contract_classes(backward_, first, images, out_.size(), in_.channels, pairs,
                        dx + std::int64_t{first} * in_.size(), nullptr);
     });
@@ -170,18 +170,19 @@ class Conv2dCpu final : public LayerPasses {
     }
   }
 
-  /// pair.a is an input, pair.b a gradient of the output; the bias's gradient comes from dy.
+  /// pair.a is an input, pair.b a gradient of the output; the bias's gradient comes from dy. A chunk's sum is formed by
+  /// itself and added to those before it: one chain over all pixels loses too many roundings.
   void to_weights(float* dw, const float* dy, const Pairs& pairs) const {
-    for_each_chunk([&](int first, int images) {
+    constexpr int longest_chain = 8192;  // pixels
+    const int most = std::clamp(longest_chain / (out_.height * out_.width), 1, images_);
+    for_each_chunk(most, [&](int first, int images) {
+      float* sum = first == 0 ? dw : scratch_;  // where a transposed copy of the weights will stand afterwards
       std::array<ContractionSegment, 2> segments;
       for (int i = 0; i < pairs.count; ++i) {
         const float* x = padded_ ? pad(pairs[i].a, first, images, i) : pairs[i].a + std::int64_t{first} * in_.size();
         segments[static_cast<std::size_t>(i)] = {x, pairs[i].b + std::int64_t{first} * out_.size(), 0};
       }
-      Contraction contraction{.columns = layer_.filters,
-                              .segments = segments.data(),
-                              .segment_count = pairs.count,
-                              .accumulate = first > 0};
+      Contraction contraction{.columns = layer_.filters, .segments = segments.data(), .segment_count = pairs.count};
       const auto all_segments = [&](std::int64_t depth) {
         for (auto& segment : segments) segment.depth = depth;
       };
@@ -192,8 +193,9 @@ class Conv2dCpu final : public LayerPasses {
         contraction.c_rows = weight_rows_.data();
         contraction.a_terms = padded_pixels_.data();
         contraction.b_terms = output_pixels_.data();
-        contraction.c = dw;
+        contraction.c = sum;
         contract(contraction);
+        if (first > 0) cpu::add(dw, dw, sum, weights());
         return;
       }
       contraction.rows = in_.channels;
@@ -204,9 +206,10 @@ class Conv2dCpu final : public LayerPasses {
         all_segments(images * pixels.per_image);
         contraction.a_terms = pixels.x.data();
         contraction.b_terms = pixels.y.data();
-        contraction.c = dw + tap * tap_size();
+        contraction.c = sum + tap * tap_size();
         contract(contraction);
       }
+      if (first > 0) cpu::add(dw, dw, sum, weights());
     });
     if (layer_.bias) {
       cpu::column_sums(dw + weights(), dy, std::int64_t{examples_} * out_.height * out_.width, layer_.filters, 1.0f);

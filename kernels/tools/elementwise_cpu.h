@@ -40,7 +40,7 @@ void tanh_scale(float* out, const float* y, const float* in, std::int64_t n);  /
 // Rdx = (1 - y^2) Rdy - 2 y Ry dy
 void tanh_tangent(float* Rdx, const float* y, const float* dy, const float* Ry, const float* Rdy, std::int64_t n);
 
-// out[c] = factor * sum over rows of x[row][c], rows in ascending order.
+// out[c] = factor * sum over rows of x[row][c], by blocks of rows in ascending order.
 void column_sums(float* out, const float* x, std::int64_t rows, std::int64_t columns, float factor);
 // out[row][c] = factor * in[c]
 void repeat_row(float* out, const float* in, std::int64_t rows, std::int64_t columns, float factor);

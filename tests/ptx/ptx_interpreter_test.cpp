@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "tests/ptx/ptx_machine.h"
+#include "tests/support/test_tolerances.h"
 
 namespace cumeta::ptx {
 namespace {
@@ -90,7 +91,7 @@ float block_sum(int bug) {
   for (std::size_t i = 0; i < 256; ++i) expected += x[i];
   return machine.download(sums, 2)[0] - expected;
 }
-TEST(PtxInterpreter, BlockSum) { EXPECT_NEAR(block_sum(0), 0, 1e-4); }
+TEST(PtxInterpreter, BlockSum) { EXPECT_NEAR(block_sum(0), 0, testing::kBlockSumTolerance); }
 TEST(PtxInterpreter, BlockSumBugs) {
   for (const int bug : {1, 2}) expect_fault(FaultKind::race, [&] { block_sum(bug); });
 }
@@ -202,7 +203,8 @@ TEST(PtxInterpreter, FloatingPointFunctions) {
                                std::sin(v),
                                std::exp(v) / (v + 9)};
     for (std::size_t f = 0; f < 12; ++f)
-      EXPECT_NEAR(static_cast<double>(got[12 * i + f]), expected[f], 2e-6 * std::max(1.0, std::fabs(expected[f])))
+      EXPECT_NEAR(static_cast<double>(got[12 * i + f]), expected[f],
+                  testing::kInstructionTolerance * std::max(1.0, std::fabs(expected[f])))
           << f << " of " << v;
   }
 }
@@ -283,7 +285,7 @@ TEST(PtxInterpreter, Tf32Contraction) {
           worst = std::max(worst, std::fabs(static_cast<double>(got[m * 32 + n]) - sum));
           rounding = std::max(rounding, std::fabs(sum - exact));
         }
-      EXPECT_LE(worst, 1e-6 * 4 * k);
+      EXPECT_LE(worst, testing::kMultiplyAddTolerance * k);
       EXPECT_GT(rounding, 1e-4) << "the inputs must not be exact in TF32";
     }
 }

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <ostream>
 
@@ -261,6 +262,19 @@ std::vector<LayerCase> layer_cases() {
   return cases;
 }
 
+std::vector<LayerCase> large_cases() {
+  std::vector<LayerCase> cases{
+      // more rows than a chain of additions in float bears, and than CUDA has chunks for
+      batch_norm(image(84, 84, 1), true, true, 20, 20, 1), batch_norm(image(84, 84, 1), true, true, 20, 5, 1),
+      convolution(image(84, 84, 1), 2, 1, 1, 0, 20, 1), convolution(image(1, 1, 1), 65, 1, 1, 0, 1500, 1),
+      // on the CPU more images than one chunk holds, with padded images and without
+      convolution(image(28, 28, 1), 64, 3, 2, 1, 11, 1), convolution(image(7, 7, 64), 64, 3, 2, 1, 33, 1),
+      // on the CPU more taps to a side than one sum has segments for, in both terms of a tangent
+      convolution(image(18, 19, 8), 9, 17, 1, 8, 2, 2), convolution(image(18, 19, 8), 9, 17, 2, 3, 2, 2)};
+  for (LayerCase& c : cases) c = named(c);
+  return cases;
+}
+
 std::vector<LayerCase> vendor_cases() {
   std::vector<LayerCase> cases;
   add_linear(cases);
@@ -304,8 +318,12 @@ std::vector<LossCase> loss_cases() {
 }
 
 std::vector<std::string> layer_kinds() {
-  return {"Linear",    "Conv2d", "ConvBlock", "BatchNorm",         "Relu",
-          "LeakyRelu", "Tanh",   "MaxPool2d", "GlobalAveragePool", "PooledLinear"};
+  std::vector<std::string> kinds;
+  for (const LayerCase& c : layer_cases()) {
+    const std::string kind = c.name.substr(0, c.name.find('_'));
+    if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end()) kinds.push_back(kind);
+  }
+  return kinds;
 }
 
 template <class Case>

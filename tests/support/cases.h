@@ -39,14 +39,16 @@ struct LossCase {
 
 /// The small and odd sizes, and those of the published models.
 std::vector<LayerCase> layer_cases();
+/// Sizes that a device meets another path by, too large to be run over and over.
+std::vector<LayerCase> large_cases();
 /// Linear and convolution by the vendor's libraries: the same sizes and roles.
 std::vector<LayerCase> vendor_cases();
 /// Linear and convolution, own and the vendor's, on small integers.
 std::vector<LayerCase> exact_cases();
 std::vector<LossCase> loss_cases();
 
-/// The kinds of the list, and the cases of one: a test takes a kind and loops. CUMETA_CASE=text keeps only the cases
-/// whose name contains it; a failure names its case.
+/// The kinds that the list has cases of, and the cases of one: a test takes a kind and loops. CUMETA_CASE=text keeps
+/// only the cases whose name contains it; a failure names its case.
 std::vector<std::string> layer_kinds();
 template <class Case>
 std::vector<Case> of_kind(const std::vector<Case>& cases, const std::string& kind);

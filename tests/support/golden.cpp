@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
+#include <iterator>
 #include <stdexcept>
 
 namespace cumeta::testing {
@@ -13,35 +13,20 @@ namespace {
 
 const std::filesystem::path folder = std::filesystem::path(CUMETA_SOURCE_DIR) / "tests" / "golden";
 
-Layer layer_from(const nlohmann::json& j) {
-  const std::string kind = j.at("kind");
-  if (kind == "linear") return Linear{.outputs = j.at("outputs"), .bias = j.at("bias")};
-  if (kind == "conv2d")
-    return Conv2d{.filters = j.at("filters"),
-                  .kernel = j.at("kernel"),
-                  .stride = j.at("stride"),
-                  .padding = j.at("padding"),
-                  .bias = j.at("bias")};
-  if (kind == "batch_norm") return BatchNorm{.eps = j.at("eps")};
-  if (kind == "relu") return Relu{};
-  if (kind == "leaky_relu") return LeakyRelu{.slope = j.value("slope", 0.01)};
-  if (kind == "tanh") return Tanh{};
-  if (kind == "max_pool2d") return MaxPool2d{.kernel = j.at("kernel"), .stride = j.at("stride")};
-  if (kind == "global_average_pool") return GlobalAveragePool{};
-  if (kind == "flatten") return Flatten{};
-  throw std::runtime_error("golden: unknown layer " + kind);
-}
-
-Algorithm algorithm_from(const nlohmann::json& j) {
-  const std::string kind = j.at("kind");
-  const int steps = j.at("steps");
-  const double rate = j.at("rate");
-  if (kind == "maml") return Maml{.steps = steps, .rate = rate};
-  if (kind == "fomaml") return fomaml(steps, rate);
-  if (kind == "anil") return Anil{.steps = steps, .rate = rate, .first_adapted_layer = j.at("adapted_from_layer")};
-  if (kind == "meta_sgd") return MetaSgd{.steps = steps, .rate = rate};
-  if (kind == "reptile") return Reptile{.steps = steps, .rate = rate};
-  throw std::runtime_error("golden: unknown algorithm " + kind);
+/// Every tensor is an input, one of the answers that golden_test compares, or a parameter under one of their names.
+void check_tensors(const Golden& g) {
+  const auto all = parameters(g.model);
+  for (const auto& [tensor, value] : g.file.tensors) {
+    bool known = false;
+    for (const char* name : {"support_x", "support_y", "query_x", "query_y", "support_loss", "query_loss"})
+      known = known || tensor == name;
+    for (const char* prefix :
+         {"", "meta_gradient.", "meta_gradient_per_task.", "adapted.", "rates.", "rates_gradient."})
+      known =
+          known || std::any_of(all.begin(), all.end(), [&](const Parameter& p) { return tensor == prefix + p.name; });
+    if (!known)
+      throw std::runtime_error("golden: " + g.name + " has the tensor " + tensor + ", which the tests do not know");
+  }
 }
 
 }  // namespace
@@ -55,21 +40,13 @@ std::vector<std::string> golden_names() {
 }
 
 Golden load_golden(const std::string& name) {
+  std::ifstream text(folder / (name + ".json"));
   Golden g;
-  g.name = name;
-  nlohmann::json j;
-  std::ifstream(folder / (name + ".json")) >> j;
-  const std::vector<int> in = j.at("input");
-  g.model.input = in.size() == 1 ? features(in[0]) : image(in[1], in[2], in[0]);
-  for (const auto& layer : j.at("layers")) g.model.layers.push_back(layer_from(layer));
-  if (j.at("loss") == "mean_squared_error")
-    g.model.loss = MeanSquaredError{};
-  else
-    g.model.loss = SoftmaxCrossEntropy{};
-  g.algorithm = algorithm_from(j.at("algorithm"));
-  g.tasks = j.at("tasks"), g.support = j.at("support"), g.query = j.at("query");
+  static_cast<GoldenProblem&>(g) =
+      golden_problem(name, {std::istreambuf_iterator<char>(text), std::istreambuf_iterator<char>()});
   g.path = (folder / (name + ".safetensors")).string();
   g.file = safetensors::read(g.path);
+  check_tensors(g);
   return g;
 }
 
@@ -91,6 +68,16 @@ std::vector<float> Golden::targets(const std::string& tensor) const {
   return safetensors::floats(file.at(tensor, path));
 }
 
+bool Golden::has(const std::string& prefix) const {
+  const auto next = file.tensors.lower_bound(prefix);
+  return next != file.tensors.end() && next->first.starts_with(prefix);
+}
+
+int Golden::rows_of(const std::string& prefix) const {
+  const Parameter p = parameters(model).front();
+  return static_cast<int>(safetensors::elements(file.at(prefix + p.name, path)) / static_cast<std::size_t>(p.size));
+}
+
 std::vector<double> Golden::flat(const std::string& prefix, int rows) const {
   std::vector<double> all;
   for (int row = 0; row < rows; ++row) {
@@ -98,6 +85,10 @@ std::vector<double> Golden::flat(const std::string& prefix, int rows) const {
     for (const Parameter& p : parameters(model)) {
       const std::vector<double> values = numbers(prefix + p.name);
       const auto size = static_cast<std::size_t>(p.size), first = static_cast<std::size_t>(row) * size;
+      if (values.size() != size * static_cast<std::size_t>(rows))
+        throw std::runtime_error("golden: " + name + ", " + prefix + p.name + " has " + std::to_string(values.size()) +
+                                 " numbers, " + std::to_string(rows) + " times " + std::to_string(size) +
+                                 " are needed");
       arrays.push_back({p.name,
                         p.shape,
                         {values.begin() + static_cast<std::ptrdiff_t>(first),

@@ -6,7 +6,7 @@
 
 #include "tests/support/cases.h"
 #include "tests/support/devices.h"
-#include "tests/support/tolerances.h"
+#include "tests/support/test_tolerances.h"
 
 namespace cumeta::testing {
 
