@@ -103,7 +103,8 @@ class CudaProgram : public ::testing::Test {
   static void expect_near(const json& a, const json& b, double allowed, const std::string& where) {
     ASSERT_EQ(a.type(), b.type()) << where;
     if (a.is_number_float()) {
-      EXPECT_NEAR(a.get<double>(), b.get<double>(), allowed * (1e-3 + std::fabs(a.get<double>()))) << where;
+      EXPECT_NEAR(a.get<double>(), b.get<double>(), allowed * (testing::kSmallestScale + std::fabs(a.get<double>())))
+          << where;
     } else if (a.is_object() || a.is_array()) {
       ASSERT_EQ(a.size(), b.size()) << where;
       for (auto one = a.begin(), two = b.begin(); one != a.end(); ++one, ++two) expect_near(*one, *two, allowed, where);

@@ -12,6 +12,7 @@
 
 #include "cumeta/learner.h"
 #include "tests/support/devices.h"
+#include "tests/support/tasks.h"
 #include "tests/support/test_tolerances.h"
 
 namespace cumeta::testing {
@@ -244,6 +245,64 @@ TEST(GoldenText, WhatIsNotUnderstoodIsRefused) {
       EXPECT_NE(std::string(error.what()).find(words), std::string::npos) << error.what();
     }
 }
+
+/// Whatever a golden file may ask for, on every device against the reference.
+class GoldenKinds : public ::testing::TestWithParam<TestDevice> {};
+
+TEST_P(GoldenKinds, AreNearTheReference) {
+  CUMETA_OPEN_OR_SKIP(backend, GetParam());
+  (void)backend;
+  const auto conv = [](const std::string& more) { return R"({"kind": "conv2d", "filters": 4, )" + more + "}, "; };
+  const std::string plain = conv(R"("kernel": 3, "padding": 1)"), tanh = R"({"kind": "tanh"}, )",
+                    norm = R"({"kind": "batch_norm"}, )", average = R"({"kind": "global_average_pool"}, )",
+                    head = R"({"kind": "linear", "outputs": 3})", entropy = "softmax_cross_entropy",
+                    mse = "mean_squared_error", maml = R"("kind": "maml", "steps": 2, "rate": 0.2)";
+  const std::string smooth = plain + tanh + average + head;
+  const std::vector<std::string> texts = {
+      text_of(conv(R"("kernel": 3, "stride": 2, "padding": 1, "bias": false)") +
+                  R"({"kind": "batch_norm", "statistics": "support"}, {"kind": "leaky_relu", "slope": 0.1},
+                     {"kind": "flatten"}, )" +
+                  head,
+              maml, entropy),
+      text_of(
+          plain + R"({"kind": "batch_norm", "scale": false}, {"kind": "max_pool2d", "kernel": 2}, )" + average + head,
+          R"("kind": "fomaml", "steps": 3, "rate": 0.2)", entropy),
+      text_of(conv(R"("kernel": 3, "adapted": false)") + tanh + average + head, maml, entropy),
+      text_of(plain + norm + tanh + average + head, R"("kind": "maml", "steps": 2, "rate": 0.05)", entropy,
+              R"(, "reduction": "sum")"),
+      text_of(smooth, R"("kind": "maml", "steps": 2, "rate": 0.05)", entropy, R"(, "reduction": "sum_over_ways")"),
+      text_of(smooth, R"("kind": "maml", "steps": 2, "rate": 0.01)", mse, R"(, "reduction": "sum")"),
+      text_of(smooth, maml + R"(, "rate_per_layer": true, "rate_per_step": true,
+                                 "rates": [0.1, 0.2, 0.3, 0.05, 0.25, 0.15, 0, 0.1])",
+              entropy),
+      text_of(smooth, maml + R"(, "rate_per_layer": true, "rate_per_step": true, "rate_learned": true)", entropy),
+      text_of(smooth, maml + R"(, "rate_learned": true)", entropy),
+      text_of(smooth, R"("kind": "meta_sgd", "steps": 2, "rate": 0.2, "order": "first")", entropy),
+      text_of(plain + norm + tanh + plain + norm + tanh + average + head,
+              R"("kind": "anil", "steps": 3, "rate": 0.2, "first_adapted_layer": 3)", entropy),
+      text_of(smooth, R"("kind": "reptile", "steps": 4, "rate": 0.01, "inner": "adam", "batch": 2)", entropy),
+      text_of(smooth, R"("kind": "reptile", "steps": 3, "rate": 0.1)", entropy),
+      text_of(smooth, R"("kind": "maml", "steps": 0, "rate": 0.1)", entropy),
+      text_of(R"({"kind": "flatten"}, {"kind": "linear", "outputs": 7}, {"kind": "tanh"}, )" + head, maml, mse)};
+  for (const std::string& text : texts) {
+    SCOPED_TRACE(text);
+    const GoldenProblem g = golden_problem("a", text);
+    const Tasks tasks = random_tasks(g.model, g.tasks, g.support, g.query, 17);
+    const auto on = [&](Device device) {
+      return Learner(g.model, g.algorithm, {.device = device}).meta_gradient(tasks.batch());
+    };
+    const MetaGradient expected = on(Device::reference),
+                       got = on(GetParam() == TestDevice::cpu ? Device::cpu : Device::cuda);
+    const double most = meta_gradient_tolerance(Arithmetic::float32);
+    EXPECT_LE(relative_error(expected.gradient_per_task, got.gradient_per_task), most);
+    EXPECT_LE(relative_error(expected.adapted, got.adapted), most);
+    EXPECT_LE(relative_error(expected.support_loss, got.support_loss), most);
+    EXPECT_LE(relative_error(expected.query_loss, got.query_loss), most);
+    EXPECT_LE(relative_error(expected.rate_gradient, got.rate_gradient), most);
+  }
+}
+INSTANTIATE_TEST_SUITE_P(, GoldenKinds, ::testing::ValuesIn(judged_devices()),
+                         [](const auto& instance) { return name(instance.param); });
 
 TEST(GoldenText, NothingButZerosIsComparedAsItIs) {
   EXPECT_EQ(relative_error({0, 0}, {0, 0}), 0);

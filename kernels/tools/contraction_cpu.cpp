@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cassert>
 #include <utility>
 
 #include "kernels/tools/simd_targets.h"
@@ -151,7 +152,8 @@ void contract_even(const EvenContraction& whole) {
     a_rows[i] = static_cast<std::int32_t>(i * whole.a_row_step);
     c_rows[i] = static_cast<std::int32_t>(i * whole.c_step);
   }
-  std::array<ContractionSegment, kBlockSegments> segments;
+  std::array<ContractionSegment, kEvenSegments> segments;
+  assert(whole.segment_count <= kEvenSegments);
   for (std::int64_t row = 0; row < whole.rows; row += chunk) {
     Contraction part;
     part.rows = std::min(chunk, whole.rows - row);
@@ -164,15 +166,12 @@ void contract_even(const EvenContraction& whole) {
     part.c = whole.c + row * whole.c_step;
     part.accumulate = whole.accumulate;
     part.start = whole.start;
-    for (int first = 0; first == 0 || first < whole.segment_count; first += kBlockSegments) {
-      part.segment_count = std::min(whole.segment_count - first, kBlockSegments);
-      for (int s = 0; s < part.segment_count; ++s) {
-        segments[s] = whole.segments[first + s];
-        segments[s].a += row * whole.a_row_step;
-      }
-      contract_strided(part);
-      part.accumulate = true;
+    part.segment_count = whole.segment_count;
+    for (int s = 0; s < part.segment_count; ++s) {
+      segments[s] = whole.segments[s];
+      segments[s].a += row * whole.a_row_step;
     }
+    contract_strided(part);
   }
 }
 

@@ -40,6 +40,9 @@ struct Contraction {
 
 void contract(const Contraction& contraction);
 
+/// Segments of an EvenContraction: the two terms of a tangent, and room for as many again.
+constexpr int kEvenSegments = 4;
+
 /// C[i * c_step + :] (+)= sum_s sum_k a_s[i * a_row_step + k * a_term_step] * b_s[k * b_step + :] for evenly spaced
 /// rows.
 struct EvenContraction {
@@ -50,7 +53,7 @@ struct EvenContraction {
   std::int64_t b_step = 0;
   std::int64_t c_step = 0;
   const ContractionSegment* segments = nullptr;
-  int segment_count = 0;
+  int segment_count = 0;  ///< at most kEvenSegments
   float* c = nullptr;
   bool accumulate = false;
   const float* start = nullptr;  ///< without accumulate: every row of C begins as this one (a bias) instead of zero

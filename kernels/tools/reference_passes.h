@@ -176,7 +176,7 @@ struct PointwiseFormula {
 /// A loss from its formula, with the templates
 ///   S loss(row of x, row of t)          of one example
 ///   void gradient(row of x, row of t, row of dx)   of that loss
-/// and `double hit(row of x, row of t)`; `mean_over` numbers of an example share its loss.
+/// and `double hit(row of x, row of t)`. `targets` numbers of t belong to an example.
 template <class Formula>
 class ReferenceLoss final : public LossPasses {
  public:
