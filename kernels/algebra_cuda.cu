@@ -5,16 +5,12 @@
 #include <cmath>
 
 #include "kernels/tools/cuda_launch.cuh"
+#include "kernels/tools/task_rows_cuda.cuh"
 
 namespace cumeta {
 namespace {
 
 constexpr int kThreads = 256;
-
-struct Operand {
-  const float* data = nullptr;
-  std::int64_t stride = 0;
-};
 
 struct Copy {
   __device__ float operator()(float a, float, float) const { return a; }
@@ -38,8 +34,8 @@ struct Descend {
 };
 
 template <class F, int inputs, class Vector>
-__global__ void __launch_bounds__(kThreads, 4)
-    map_rows(F f, float* out, std::int64_t out_stride, Operand a, Operand b, Operand c, std::int64_t count, int tasks) {
+__global__ void __launch_bounds__(kThreads, 4) map_rows(F f, float* out, std::int64_t out_stride, TaskRows a,
+                                                        TaskRows b, TaskRows c, std::int64_t count, int tasks) {
   const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i >= count) return;
   for (std::int64_t task = blockIdx.y; task < tasks; task += gridDim.y) {
@@ -75,8 +71,8 @@ __global__ void __launch_bounds__(kThreads, 4) copy_doubles(const double* from, 
 }
 
 __global__ void __launch_bounds__(kThreads, 4)
-    adam_step(float* out, std::int64_t out_stride, Operand w, float* second, std::int64_t second_stride, Operand rate,
-              Operand g, std::int64_t count, int tasks, float beta2, float rest2, float log_beta2, float eps,
+    adam_step(float* out, std::int64_t out_stride, TaskRows w, float* second, std::int64_t second_stride, TaskRows rate,
+              TaskRows g, std::int64_t count, int tasks, float beta2, float rest2, float log_beta2, float eps,
               const double* steps_before, int step) {
   const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i >= count) return;
@@ -94,8 +90,8 @@ __global__ void __launch_bounds__(kThreads, 4)
 
 /// Mean copied; the second half becomes 1/sigma^2 - eps, or 1/sqrt(variance + eps).
 template <bool to_record>
-__global__ void __launch_bounds__(kThreads, 4)
-    convert_statistics(float* out, std::int64_t out_stride, Operand from, std::int64_t channels, int tasks, float eps) {
+__global__ void __launch_bounds__(kThreads, 4) convert_statistics(float* out, std::int64_t out_stride, TaskRows from,
+                                                                  std::int64_t channels, int tasks, float eps) {
   const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i >= 2 * channels) return;
   for (std::int64_t task = blockIdx.y; task < tasks; task += gridDim.y) {
@@ -105,23 +101,16 @@ __global__ void __launch_bounds__(kThreads, 4)
   }
 }
 
-Operand operand(const Array& array) { return {array.row<const float>(0), array.stride}; }
-
-bool is_aligned(const Array& array) {
-  return reinterpret_cast<std::uintptr_t>(array.data) % sizeof(float4) == 0 && array.stride % 4 == 0;
-}
-
 dim3 grid_for(std::int64_t count, int tasks) { return {blocks_for(count, kThreads), task_blocks(tasks), 1}; }
 
 template <int inputs, class F>
 void map(const CudaLane& lane, Op op, F f, Array out, Array a, Array b = {}, Array c = {}) {
   assert(out.number == Number::float32 && a.number == Number::float32);
-  const bool vectors = out.size % 4 == 0 && is_aligned(out) && is_aligned(a) && (inputs < 2 || is_aligned(b)) &&
-                       (inputs < 3 || is_aligned(c));
+  const bool vectors = out.size % 4 == 0 && out.by_fours() && a.by_fours() && b.by_fours() && c.by_fours();
   const std::int64_t count = vectors ? out.size / 4 : out.size;
   const auto kernel = vectors ? map_rows<F, inputs, float4> : map_rows<F, inputs, float>;
-  launch(lane, op, kernel, grid_for(count, out.tasks), kThreads, 0, f, out.row<float>(0), out.stride, operand(a),
-         operand(b), operand(c), count, out.tasks);
+  launch(lane, op, kernel, grid_for(count, out.tasks), kThreads, 0, f, out.row<float>(0), out.stride, TaskRows(a),
+         TaskRows(b), TaskRows(c), count, out.tasks);
 }
 
 }  // namespace
@@ -153,17 +142,17 @@ void CudaLane::descend(Array out, Array w, Array rate, Array g) {
 void CudaLane::descend_adam(Array out, Array w, Array second, Array rate, Array g, double beta2, double eps,
                             Array count, int step) {
   launch(*this, "descend adam", adam_step, grid_for(out.size, out.tasks), kThreads, 0, out.row<float>(0), out.stride,
-         operand(w), second.row<float>(0), second.stride, operand(rate), operand(g), out.size, out.tasks,
+         TaskRows(w), second.row<float>(0), second.stride, TaskRows(rate), TaskRows(g), out.size, out.tasks,
          static_cast<float>(beta2), static_cast<float>(1 - beta2), static_cast<float>(std::log(beta2)),
          static_cast<float>(eps), count.row<const double>(0), step);
 }
 void CudaLane::record_to_statistics(Array out, Array record, double eps) {
   launch(*this, "record to statistics", convert_statistics<false>, grid_for(out.size, out.tasks), kThreads, 0,
-         out.row<float>(0), out.stride, operand(record), out.size / 2, out.tasks, static_cast<float>(eps));
+         out.row<float>(0), out.stride, TaskRows(record), out.size / 2, out.tasks, static_cast<float>(eps));
 }
 void CudaLane::statistics_to_record(Array record, Array statistics, double eps) {
   launch(*this, "statistics to record", convert_statistics<true>, grid_for(record.size, record.tasks), kThreads, 0,
-         record.row<float>(0), record.stride, operand(statistics), record.size / 2, record.tasks,
+         record.row<float>(0), record.stride, TaskRows(statistics), record.size / 2, record.tasks,
          static_cast<float>(eps));
 }
 

@@ -18,6 +18,11 @@ namespace cumeta {
 enum class Number : std::uint8_t { float32, float64 };
 constexpr int bytes_of(Number n) { return n == Number::float32 ? 4 : 8; }
 
+/// Four numbers at once may be read from any multiple of four of every row; so of rows that are not there.
+inline bool by_fours(const void* data, std::int64_t stride) {
+  return !data || (reinterpret_cast<std::uintptr_t>(data) % 16 == 0 && stride % 4 == 0);
+}
+
 struct Array {
   std::byte* data = nullptr;
   int tasks = 0;
@@ -30,6 +35,7 @@ struct Array {
   CUMETA_HD S* row(int task) const {
     return reinterpret_cast<S*>(data) + static_cast<std::int64_t>(task) * stride;
   }
+  bool by_fours() const { return cumeta::by_fours(data, tasks > 1 ? stride : 0); }
   /// Columns [offset, offset + count) of every row.
   Array slice(std::int64_t offset, std::int64_t count) const {
     assert(!data || offset + count <= size);

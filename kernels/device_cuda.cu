@@ -67,9 +67,7 @@ DeviceModel open_device(int ordinal, bool tf32) {
   model.shared_memory = properties.sharedMemPerBlockOptin;
   model.memory = properties.totalGlobalMem;
   model.l2 = static_cast<std::size_t>(properties.l2CacheSize);
-#ifdef CUMETA_CUDA_EMULATED
-  model.emulated = true;
-#endif
+  model.emulated = kEmulated;
   const std::string device = "device " + std::to_string(ordinal) + " (" + model.name + ") has compute capability " +
                              capability_text(model.capability);
   if (model.capability < kOldestCapability)

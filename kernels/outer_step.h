@@ -86,6 +86,9 @@ struct OuterStep {
   Array halted;        ///< [1][1], float64: sticky
 };
 
+/// What CUDA's kernels hold: tasks of one mean, and tied groups.
+constexpr int cuda_most_outer_tasks = 65'535;
+constexpr int cuda_most_tied_groups = 400;
 /// Kernel launches on CUDA. Rows up to this length are finished by the block of the first launch that ends last.
 constexpr int cuda_short_row = 8192;
 inline int cuda_outer_step_launches(const OuterStep& step) {

@@ -3,7 +3,6 @@
 // parameters. For short rows the last block does that too, and one launch is all.
 #include <algorithm>
 #include <cassert>
-#include <string>
 
 #include "kernels/outer_step_cuda.h"
 #include "kernels/tools/reduce_cuda.cuh"
@@ -13,8 +12,8 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kMostBlocks = 1024;
-constexpr int kMostTied = 400;
 constexpr int kLevels = 14;  ///< of the tree above groups of four tasks
+static_assert(cuda_most_outer_tasks == (4 << kLevels) - 1);
 
 /// What blocks and launches tell each other.
 struct Workspace {
@@ -45,7 +44,7 @@ struct Arguments {
 };
 struct Tied {
   int count;
-  TiedGroup groups[kMostTied];  ///< in order, disjoint
+  TiedGroup groups[cuda_most_tied_groups];  ///< in order, disjoint
 };
 
 __device__ __forceinline__ bool is_finite(float value) { return fabsf(value) <= 3.402823466e38f; }
@@ -139,7 +138,8 @@ __device__ __forceinline__ void update_column(const Arguments& a, int column, fl
   }
 }
 
-/// Keeps the first task and, in it, the first step: the complement turns the least place into the largest number.
+/// Keeps the first task and, in it, the first step: the complement turns the least place into the largest number. A sum
+/// that is not finite is marked behind all tasks.
 __device__ __forceinline__ void mark_bad(const Arguments& a, int task, int step) {
   atomicMax(&a.workspace->bad, ~(static_cast<unsigned long long>(task) * static_cast<unsigned>(a.layout.steps + 2) +
                                  static_cast<unsigned>(step)));
@@ -153,7 +153,7 @@ __device__ void tie(const Arguments& a, const Tied& tied, double* partial, doubl
     double sum = 0.0;
     for (int i = begin + static_cast<int>(threadIdx.x); i < end; i += kThreads) sum += double(__ldcg(a.mean + i));
     const float total = static_cast<float>(block_sum(sum, partial));
-    if (!is_finite(total) && threadIdx.x == 0) mark_bad(a, 0, a.layout.steps + 1);
+    if (!is_finite(total) && threadIdx.x == 0) mark_bad(a, a.tasks, a.layout.steps + 1);
     for (int i = begin + static_cast<int>(threadIdx.x); i < end; i += kThreads) a.mean[i] = total;
     const double limited = clamp_value(total, a.clip_value);
     squares += double(total) * total, clipped += limited * limited;
@@ -176,7 +176,8 @@ __device__ void decide(const Arguments& a, double squares, double clipped) {
     out[report.hits_at()] = __ldcg(a.mean + layout.hits_at());
     out[report.norm_at()] = sqrt(squares);
     const long long place = static_cast<long long>(~bad);
-    out[report.bad_task_at()] = bad ? static_cast<double>(place / (layout.steps + 2)) : -1.0;
+    const long long task = place / (layout.steps + 2);
+    out[report.bad_task_at()] = !bad ? -1.0 : task < a.tasks ? static_cast<double>(task) : 0.0;
     out[report.bad_step_at()] = bad ? static_cast<double>(place % (layout.steps + 2)) : -1.0;
     out[report.halted_at()] = halted;
   }
@@ -195,9 +196,12 @@ __global__ void __launch_bounds__(kThreads, 2) reduce_rows(Arguments a, Tied tie
     int bad_task;
     const float mean = tree_mean(a, column, bad_task);
     a.mean[column] = mean;
-    const int step = judged_step(a.layout, column);
-    if (bad_task < 0 && !is_finite(mean)) bad_task = 0;  // every row is finite, their sum is not
-    if (bad_task >= 0 && step >= 0) mark_bad(a, bad_task, step);
+    if (const int step = judged_step(a.layout, column); step >= 0) {
+      if (bad_task >= 0)
+        mark_bad(a, bad_task, step);
+      else if (!is_finite(mean))
+        mark_bad(a, a.tasks, a.layout.steps + 1);  // every row is finite, their sum is not
+    }
     if (column < a.layout.gradient && !is_tied(tied, column)) {
       const double limited = clamp_value(mean, a.clip_value);
       squares += double(mean) * mean, clipped += limited * limited;
@@ -246,13 +250,7 @@ std::size_t outer_step_workspace_bytes() { return sizeof(Workspace); }
 void outer_step_cuda(const CudaLane& lane, const OuterStep& s, std::byte* workspace) {
   assert(s.rows.tasks > 0 && s.rows.size == s.layout.size() && s.mean.size == s.layout.size());
   assert(s.control.number == Number::float64 && s.reports.number == Number::float64);
-  if (s.rows.tasks >= 4 << kLevels)
-    raise(ErrorKind::invalid_argument, "cuda: a meta-batch of " + std::to_string(s.rows.tasks) + " tasks, at most " +
-                                           std::to_string((4 << kLevels) - 1) + " are possible");
-  if (s.tied.size() > kMostTied)
-    raise(ErrorKind::invalid_argument, "cuda: " + std::to_string(s.tied.size()) + " learned rates, at most " +
-                                           std::to_string(kMostTied) +
-                                           " are possible; share rates over steps or layers");
+  assert(s.rows.tasks <= cuda_most_outer_tasks && s.tied.size() <= cuda_most_tied_groups);
   Tied tied{static_cast<int>(s.tied.size()), {}};
   std::copy(s.tied.begin(), s.tied.end(), tied.groups);
   std::sort(tied.groups, tied.groups + tied.count,

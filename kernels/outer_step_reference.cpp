@@ -37,9 +37,10 @@ Bad first_bad(const OuterStep& s) {
       if (!std::isfinite(row[i])) return {task, l.steps + 1};
   }
   const double* mean = s.mean.row<double>(0);
-  for (int i = 0; i < l.gradient; ++i)
-    if (!std::isfinite(mean[i])) return {0, l.steps + 1};  // every row is finite, their sum is not
-  return {};
+  bool finite = true;  // else every row is finite, their sum is not
+  for (int i = 0; i < l.gradient; ++i) finite &= std::isfinite(mean[i]);
+  for (int k = 0; k <= l.steps; ++k) finite &= std::isfinite(mean[l.support_loss_at() + k]);
+  return finite ? Bad{} : Bad{0, l.steps + 1};
 }
 
 /// A group of tied elements is one parameter and counts once: only its first element is marked.

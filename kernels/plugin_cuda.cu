@@ -7,6 +7,7 @@
 #include "kernels/backend_cuda.h"
 #include "kernels/device_cuda.h"
 #include "kernels/tools/cuda_check.h"
+#include "kernels/tools/cuda_launch.cuh"
 #include "plugin_build_id.h"
 
 namespace cumeta {
@@ -58,13 +59,7 @@ void raise_cuda(cudaError_t error, Op op, const std::string& details) {
 
 CUMETA_PLUGIN_EXPORT const char* cumeta_plugin_build_id() { return CUMETA_PLUGIN_BUILD_ID; }
 
-CUMETA_PLUGIN_EXPORT int cumeta_plugin_is_emulated() {
-#ifdef CUMETA_CUDA_EMULATED
-  return 1;
-#else
-  return 0;
-#endif
-}
+CUMETA_PLUGIN_EXPORT int cumeta_plugin_is_emulated() { return cumeta::kEmulated; }
 
 CUMETA_PLUGIN_EXPORT int cumeta_plugin_devices(const cumeta::Host* host, cumeta::CudaDevice* devices, int capacity) {
   cumeta::host_of_plugin = host;

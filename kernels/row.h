@@ -19,11 +19,25 @@ namespace cumeta {
 
 enum class Pass { forward, backward, tangent_forward, tangent_backward };
 
-/// Kernel launches of a pass on CUDA; x, w: whether dx and dw (in tangent_forward: Rx and Rw) are there. A row that
-/// needs more than one declares its own overload.
+/// One call of a pass, with the arrays that it is given and the scratch that its row is bound to.
+struct PassCall {
+  Pass pass = Pass::forward;
+  Values v;
+  Gradients d;
+  Values R;
+  Gradients Rd;
+  Array scratch;
+
+  bool forward() const { return pass == Pass::forward || pass == Pass::tangent_forward; }
+  /// Whether a backward pass is asked for dx, dw.
+  bool dx() const { return static_cast<bool>(pass == Pass::backward ? d.x : Rd.x); }
+  bool dw() const { return static_cast<bool>(pass == Pass::backward ? d.w : Rd.w); }
+};
+
+/// Kernel launches of a pass on CUDA. A row that needs another number declares its own overload.
 template <class T>
-constexpr int cuda_launches(const T&, const Geometry&, Pass, bool /*x*/, bool /*w*/) {
-  return 1;
+int cuda_launches(const T&, const Geometry&, const PassCall& call) {
+  return call.forward() || call.dx() || call.dw() ? 1 : 0;
 }
 
 struct OnReference {};

@@ -10,26 +10,25 @@ namespace {
 
 class CountingLayer final : public LayerPasses {
  public:
-  CountingLayer(int& count, const Stage& stage, const Geometry& geometry)
-      : count_(count), stage_(stage), geometry_(geometry) {}
-  void forward(const Values&) const override { count_ += launches(Pass::forward, false, false); }
-  void backward(const Values&, const Gradients& d) const override {
-    count_ += launches(Pass::backward, static_cast<bool>(d.x), static_cast<bool>(d.w));
+  CountingLayer(int& count, const Stage& stage, const Geometry& geometry, Array scratch)
+      : count_(count), stage_(stage), geometry_(geometry), scratch_(scratch) {}
+  void forward(const Values& v) const override { add({Pass::forward, v, {}, {}, {}, scratch_}); }
+  void backward(const Values& v, const Gradients& d) const override { add({Pass::backward, v, d, {}, {}, scratch_}); }
+  void tangent_forward(const Values& v, const Values& R) const override {
+    add({Pass::tangent_forward, v, {}, R, {}, scratch_});
   }
-  void tangent_forward(const Values&, const Values& R) const override {
-    count_ += launches(Pass::tangent_forward, static_cast<bool>(R.x), static_cast<bool>(R.w));
-  }
-  void tangent_backward(const Values&, const Gradients&, const Values&, const Gradients& Rd) const override {
-    count_ += launches(Pass::tangent_backward, static_cast<bool>(Rd.x), static_cast<bool>(Rd.w));
+  void tangent_backward(const Values& v, const Gradients& d, const Values& R, const Gradients& Rd) const override {
+    add({Pass::tangent_backward, v, d, R, Rd, scratch_});
   }
 
  private:
-  int launches(Pass pass, bool x, bool w) const {
-    return std::visit([&](const auto& s) { return cuda_launches(s, geometry_, pass, x, w); }, stage_);
+  void add(const PassCall& call) const {
+    count_ += std::visit([&](const auto& s) { return cuda_launches(s, geometry_, call); }, stage_);
   }
   int& count_;
   Stage stage_;
   Geometry geometry_;
+  Array scratch_;
 };
 
 /// The vendor rows' steps, each one kernel node.
@@ -70,7 +69,7 @@ class CountingLane final : public Lane {
       return std::make_unique<VendorLinearPasses<CountingSteps>>(CountingSteps(count_), v->layer, geometry);
     if (const auto* v = std::get_if<Vendor<Conv2d>>(&stage))
       return std::make_unique<VendorConv2dPasses<CountingSteps>>(CountingSteps(count_), v->layer, geometry, scratch);
-    return std::make_unique<CountingLayer>(count_, stage, geometry);
+    return std::make_unique<CountingLayer>(count_, stage, geometry, scratch);
   }
   std::unique_ptr<LossPasses> bind(const Loss&, const LossGeometry&) override {
     return std::make_unique<CountingLoss>(count_);

@@ -94,6 +94,19 @@ void check_extents(const Problem& p) {
                     p.sizes.support, p.sizes.query, largest));
 }
 
+/// CUDA's outer step keeps its tree of tasks and its tied groups in fixed places.
+void check_outer_step_on_cuda(const Problem& p) {
+  if (p.sizes.tasks > cuda_most_outer_tasks)
+    refuse(fmt::format("tasks is {}; a meta-update on cuda holds at most {}: lower tasks", p.sizes.tasks,
+                       cuda_most_outer_tasks));
+  const auto groups = static_cast<std::size_t>(p.rate_rows) * p.tied.size();
+  if (groups > cuda_most_tied_groups)
+    refuse(
+        fmt::format("algorithm: {} arrays x {} steps are {} learned rates; cuda holds at most {}: unset rate_per_step "
+                    "or rate_per_layer, or lower steps",
+                    p.tied.size(), p.rate_rows, groups, cuda_most_tied_groups));
+}
+
 /// The same problem as a small-model program. Its rates of 0 stand for the body's.
 std::optional<MlpProgram> program_of(const Problem& p) {
   std::vector<Stage> stages;
@@ -179,6 +192,8 @@ Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskS
           "rate_per_layer");
     p.tied = p.adapted;
   }
+
+  if (place.device == Device::cuda && goal != Goal::evaluation) check_outer_step_on_cuda(p);
 
   // The body: stages in front of the first adapted parameter.
   const int first_adapted = p.adapted.empty() ? 0 : p.adapted.front().begin;

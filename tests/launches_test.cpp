@@ -118,6 +118,33 @@ TEST(Launches, ConvolutionOneStep_cuda) {
   expect_launches(strided_conv4(8, 3), Maml{.steps = 1, .rate = 0.4}, episodes, 2, kOmniglotNodes);
 }
 
+/// Whether dx and dw go in one launch depends on channels and filters, on the kernel's size, and on where the weights
+/// lie in the parameters.
+TEST(Launches, ConvolutionsThatDoNotMoveByFours_cuda) {
+  const test::Folder folder;
+  test::write_small_omniglot(folder, 4);
+  const Episodes episodes(Omniglot{.root = folder.path(), .ways = 3, .shots = 1, .query = 1});
+  const auto expect = [&](const std::vector<int>& filters, int kernel, bool norm, bool pool) {
+    SCOPED_TRACE(::testing::PrintToString(filters) + " filters, kernel " + std::to_string(kernel) +
+                 (norm ? ", norm" : "") + (pool ? ", pool" : ""));
+    Model model{.input = image(28, 28, 1), .layers = {MaxPool2d{7, 7}}, .loss = SoftmaxCrossEntropy{}};
+    for (const int count : filters) {
+      model.layers.push_back(Conv2d{.filters = count, .kernel = kernel, .padding = kernel / 2});
+      if (norm) model.layers.push_back(BatchNorm{});
+      model.layers.push_back(Relu{});
+      if (norm && pool) model.layers.push_back(MaxPool2d{});
+    }
+    model.layers.push_back(GlobalAveragePool{});
+    model.layers.push_back(Linear{3});
+    expect_launches(model, Maml{.steps = 1, .rate = 0.1}, episodes, 1, 1000);
+  };
+  for (const bool norm : {false, true}) {
+    expect({5, 4, 4}, 3, norm, false);  // the third weight lies at 234, no multiple of four
+    if (norm) expect({8, 6}, 3, true, true);
+    expect({4, 4}, 15, norm, false);  // more taps to a side than a word has bits for
+  }
+}
+
 /// Calls of cuBLAS and cuDNN count as one each, as the emulator's models of them do.
 TEST(Launches, VendorIsCountedToo_cuda) {
   const test::Folder folder;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <limits>
 #include <tuple>
 
 #include "kernels/all_layers.h"
@@ -199,6 +200,29 @@ TEST_P(Losses, BothPassesAreNearTheReferenceAndRepeatTheirBits) {
     }
   });
 }
+/// Hits are those of the reference, which says how scores are ranked that are no numbers: the first score stays the
+/// largest where no other one is larger, and a score that is no number hits nothing.
+class HitsOfLosses : public ::testing::TestWithParam<TestDevice> {};
+TEST_P(HitsOfLosses, ScoresThatAreNoNumbers) {
+  CUMETA_OPEN_OR_SKIP(backend, GetParam());
+  constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+  const std::vector<double> scores{nan, nan, nan, nan, 1, 0, 1, nan, 0, 0, nan, 1, nan, 0, 1};
+  const std::vector<double> labels{0, 1, 0, 2, 0}, expected{0, 0, 1, 1, 0};
+  const auto hits_on = [&](Backend& on) {
+    GuardedArray x(on, 5, 3), t(on, 5, 1), loss(on, 5, 1), hits(on, 5, 1);
+    x.fill_rows(scores), t.fill_rows(labels);
+    on.lane(0)
+        .bind(SoftmaxCrossEntropy{}, {.outputs = 3, .examples = 1})
+        ->forward_backward(x.array(), t.array(), loss.array(), hits.array(), {});
+    return hits.rows("hits");
+  };
+  std::string why;
+  EXPECT_EQ(hits_on(*open(TestDevice::reference, why)), expected);
+  EXPECT_EQ(hits_on(backend), expected);
+}
+INSTANTIATE_TEST_SUITE_P(, HitsOfLosses, ::testing::ValuesIn(judged_devices()),
+                         [](const auto& instance) { return name(instance.param); });
+
 INSTANTIATE_TEST_SUITE_P(, Losses,
                          ::testing::Combine(::testing::ValuesIn(judged_devices()),
                                             ::testing::Values(std::string("SoftmaxCrossEntropy"),

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <random>
 
 #include "kernels/episode_tables.h"
@@ -153,6 +154,7 @@ struct ProgramCase {
   double rate = 0.05, factor = 1;
   int tasks = 3;
   int frozen_layer = -1;
+  double confidence = 0;  // of classes: all labels are 0, whose last bias is raised by this
 };
 MlpProgram program_of(const ProgramCase& c) {
   MlpProgram p = *mlp_program_of(c.stages, features(c.inputs), c.loss);
@@ -181,6 +183,7 @@ std::vector<ProgramCase> program_cases() {
       {"classes", bent, 3, entropy, 5, 7, 2, true, false, false, 0.5},
       {"classes_one_example", bent, 5, entropy, 1, 1, 1, true, false, false, 0.5, 3},
       {"linear", alone, 3, entropy, 4, 9, 2, true, true, false, 0.5},
+      {"classes_confident", bent, 3, entropy, 5, 7, 0, false, false, false, 0.5, 1, 3, -1, 12},
   };
 }
 
@@ -204,6 +207,11 @@ struct ProgramRun {
     theta = numbers(static_cast<std::size_t>(program.parameters), -0.5F, 0.5F);
     rates = numbers(static_cast<std::size_t>(program.rate_rows * program.parameters), static_cast<float>(c.rate / 2),
                     static_cast<float>(c.rate));
+    if (c.confidence != 0) {
+      const MlpLayer& last = program.layer[program.layers - 1];
+      theta[static_cast<std::size_t>(last.offset + last.inputs * last.outputs)] += c.confidence;
+      std::fill(t.begin(), t.end(), 0.0);
+    }
     if (c.frozen_layer >= 0) {
       const MlpLayer& l = program.layer[c.frozen_layer];
       for (int k = 0; k < program.rate_rows; ++k)
@@ -267,6 +275,17 @@ TEST_P(MlpPrograms, EqualTheRecursion) {
     recording->run();
     EXPECT_EQ(run.read(run.arrays.row), rows) << "other bits the second time";
   }
+}
+
+TEST_P(MlpPrograms, ScoresThatAreNoNumbersHitNothing) {
+  CUMETA_OPEN_OR_SKIP(backend, GetParam());
+  if (GetParam() == TestDevice::cpu) GTEST_SKIP() << "the CPU runs no programs";
+  ProgramRun run(backend, program_cases().back());
+  backend.lane(0).fill(run.arrays.theta, std::numeric_limits<double>::quiet_NaN());
+  backend.run_program(backend.lane(0), run.program, run.arrays, 0, {});
+  const std::vector<double> rows = run.read(run.arrays.row);
+  EXPECT_EQ(rows[static_cast<std::size_t>(run.layout.hits_at())], 0);
+  EXPECT_TRUE(std::isnan(rows[static_cast<std::size_t>(run.layout.query_loss_at())]));
 }
 
 TEST_P(MlpPrograms, DrawTheirSinusoids) {

@@ -177,19 +177,29 @@ TEST_P(OuterStepDevices, NonFiniteNumbersStopOrAreSkippedAsInTheReference) {
 TEST_P(OuterStepDevices, FiniteRowsWhoseSumOverflowsStop) {
   CUMETA_OPEN_OR_SKIP(backend, GetParam());
   const RowLayout l{.gradient = 3, .steps = 1};
-  for (const bool tied : {false, true}) {
-    Scenario s{"overflow", step_of(OuterStep::Rule::sgd, l), 2, 1, 1.0};
-    s.step.halt_on_nonfinite = true;
-    if (tied) s.step.tied = {{1, 3}};
-    const State out = run(backend, s, [&](int, std::vector<double>& rows) {
-      rows = tied ? std::vector<double>{1, 3e38, 3e38, 0, 0, 0, 1, 3e38, 3e38, 0, 0, 0}
-                  : std::vector<double>{3e38, 1, 1, 0, 0, 0, 3e38, 1, 1, 0, 0, 0};
-    });
-    const ReportLayout report{1};
-    EXPECT_EQ(out.reports[static_cast<std::size_t>(report.bad_task_at())], 0);
-    EXPECT_EQ(out.reports[static_cast<std::size_t>(report.bad_step_at())], 2);
-    EXPECT_TRUE(near("meta", draw(3, 41, -1, 1), out.meta, 1, 1e-7));
-  }
+  for (Backend* device : {&backend, &reference()})
+    for (const int column : {0, 1, l.support_loss_at(), l.query_loss_at()}) {
+      SCOPED_TRACE(device->name() + ", column " + std::to_string(column));
+      const double huge = device->number() == Number::float32 ? 3e38 : 1.5e308;
+      Scenario s{"overflow", step_of(OuterStep::Rule::sgd, l), 2, 1, 1.0};
+      s.step.halt_on_nonfinite = true;
+      if (column == 1) s.step.tied = {{1, 3}};
+      const State out = run(*device, s, [&](int, std::vector<double>& rows) {
+        rows = {1, 1, 1, 0, 0, 0, 1, 1, 1, 0, 0, 0};
+        for (const int row : {0, l.size()})
+          for (int i = column; i < (column == 1 ? 3 : column + 1); ++i) rows[static_cast<std::size_t>(row + i)] = huge;
+      });
+      const ReportLayout report{1};
+      EXPECT_EQ(out.reports[static_cast<std::size_t>(report.bad_task_at())], 0);
+      EXPECT_EQ(out.reports[static_cast<std::size_t>(report.bad_step_at())], 2);
+      EXPECT_TRUE(near("meta", draw(3, 41, -1, 1), out.meta, 1, 1e-7));
+      // A task that is bad by itself is named before the sum.
+      const State named = run(*device, s, [&](int, std::vector<double>& rows) {
+        rows = {huge, 1, 1, 0, 0, 0, huge, 1, 1, 0, std::numeric_limits<double>::quiet_NaN(), 0};
+      });
+      EXPECT_EQ(named.reports[static_cast<std::size_t>(report.bad_task_at())], 1);
+      EXPECT_EQ(named.reports[static_cast<std::size_t>(report.bad_step_at())], 1);
+    }
 }
 
 // The reference by hand.

@@ -24,20 +24,22 @@ constexpr std::int64_t multiply_adds(const BatchNorm&, Shape) { return 0; }
 constexpr std::int64_t scratch(const BatchNorm&, const Geometry&, OnReference) { return 0; }
 constexpr std::int64_t scratch(const BatchNorm&, const Geometry&, OnCpu) { return 0; }
 /// On CUDA up to 4096 rows (examples x pixels) of a task go to one block for each 16 channels; more are split into
-/// chunks, at most 64, whose sums stand in the scratch: [chunk][sum][channel].
-constexpr int batch_norm_chunks(const Geometry& g) {
-  const std::int64_t rows = std::int64_t{g.examples} * g.input.height * g.input.width, wanted = (rows + 2047) / 2048;
-  return rows <= 4096 ? 1 : wanted < 64 ? static_cast<int>(wanted) : 64;
+/// chunks of about half as many, whose sums stand in the scratch: [chunk][sum][channel].
+constexpr int norm_chunks(std::int64_t rows) {
+  const std::int64_t chunks = rows <= 4096 ? 1 : (rows + 2047) / 2048, most = 32768;  // of a grid
+  return static_cast<int>(chunks < most ? chunks : most);
 }
-constexpr int kBatchNormSums = 5;
+constexpr int norm_chunks(const Geometry& g) {
+  return norm_chunks(std::int64_t{g.examples} * g.input.height * g.input.width);
+}
+constexpr int kNormSums = 5;
 constexpr std::int64_t scratch(const BatchNorm&, const Geometry& g, OnCuda) {
-  const int chunks = batch_norm_chunks(g);
-  return chunks > 1 ? std::int64_t{kBatchNormSums} * chunks * g.input.channels : 0;
+  const int chunks = norm_chunks(g);
+  return chunks > 1 ? std::int64_t{kNormSums} * chunks * g.input.channels : 0;
 }
 /// With chunks, their sums are a launch of their own. Forward passes need none where the record is given.
-constexpr int cuda_launches(const BatchNorm&, const Geometry& g, Pass pass, bool, bool) {
-  const bool forward = pass == Pass::forward || pass == Pass::tangent_forward;
-  return batch_norm_chunks(g) > 1 && !(forward && g.statistics_rows == 0) ? 2 : 1;
+inline int cuda_launches(const BatchNorm&, const Geometry& g, const PassCall& call) {
+  return norm_chunks(g) > 1 && !(call.forward() && g.statistics_rows == 0) ? 2 : 1;
 }
 
 std::unique_ptr<LayerPasses> bind(const BatchNorm&, const Geometry&, Array scratch, ReferenceLane&);

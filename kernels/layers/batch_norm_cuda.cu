@@ -11,7 +11,7 @@ namespace {
 template <int V, Part part>
 __global__ void __launch_bounds__(256, 2) batch_norm_forward(const __grid_constant__ BatchNormCall call) {
   using Block = ChannelBlock<V>;
-  CUMETA_SHARED(float, shared, 8 * kBatchNormSums * Block::channels);
+  CUMETA_SHARED(float, shared, 8 * kNormSums * Block::channels);
   const int task = static_cast<int>(blockIdx.x);
   const Block b(static_cast<int>(blockIdx.y), call.channels);
   const Chunk<part> chunk(call);
@@ -80,15 +80,16 @@ __global__ void __launch_bounds__(256, 2) batch_norm_forward(const __grid_consta
 template <int V, Part part>
 __global__ void __launch_bounds__(256, 2) batch_norm_backward(const __grid_constant__ BatchNormCall call) {
   using Block = ChannelBlock<V>;
-  CUMETA_SHARED(float, shared, 8 * kBatchNormSums * Block::channels);
+  CUMETA_SHARED(float, shared, 8 * kNormSums * Block::channels);
   const int task = static_cast<int>(blockIdx.x);
   const Block b(static_cast<int>(blockIdx.y), call.channels);
   const Chunk<part> chunk(call);
   const float *x = call.x.of(task), *dy = call.dy.of(task), *record = call.r.of(task);
-  float mean[V], s[V], gamma[V], v[V], d[V], sums[2][V] = {};
+  float mean[V], s[V], gamma[V], v[V] = {}, d[V] = {}, sums[kGradientSums<false>][V] = {};
   b.parameters(record, 0.0f, mean);
   b.parameters(record + call.channels, 0.0f, s);
   b.parameters(call.gamma(call.w, task), 1.0f, gamma);
+  const auto point = [&](int j) -> NormPoint { return {s[j] * (v[j] - mean[j]), d[j], 0.0f, 0.0f}; };
   if (part == Part::apply) {
     add_parts(call, b, task, sums);
   } else if (b.active()) {
@@ -97,15 +98,12 @@ __global__ void __launch_bounds__(256, 2) batch_norm_backward(const __grid_const
       b.load(x, row, v);
       b.load(dy, row, d);
 #pragma unroll
-      for (int j = 0; j < V; ++j) {
-        sums[0][j] += d[j];
-        sums[1][j] = fmaf(d[j], s[j] * (v[j] - mean[j]), sums[1][j]);
-      }
+      for (int j = 0; j < V; ++j) add_point(sums, j, point(j));
     }
   }
   if (part != Part::apply) b.sum(sums, shared);
   if (part == Part::sums && publish_parts(call, b, task, chunk.index, sums)) return;
-  if (chunk.index == 0) b.publish(call.beta(call.dw, task), sums[0]), b.publish(call.gamma(call.dw, task), sums[1]);
+  if (chunk.index == 0) publish_gradients(call, b, call.dw, task, sums);
   float* dx = call.dx.of(task);
   if (!dx || !b.active()) return;
   const float n = static_cast<float>(call.counted > 0 ? call.counted : 1);
@@ -115,10 +113,7 @@ __global__ void __launch_bounds__(256, 2) batch_norm_backward(const __grid_const
     b.load(dy, row, d);
     const float counts = row < call.counted ? 1.0f / n : 0.0f;
 #pragma unroll
-    for (int j = 0; j < V; ++j) {
-      const float xh = s[j] * (v[j] - mean[j]);
-      d[j] = s[j] * gamma[j] * (d[j] - counts * (sums[0][j] + xh * sums[1][j]));
-    }
+    for (int j = 0; j < V; ++j) d[j] = norm_gradient({s[j], gamma[j], 0.0f, 0.0f}, sums, j, point(j), counts);
     b.store(dx, row, d);
   }
 }
@@ -126,7 +121,7 @@ __global__ void __launch_bounds__(256, 2) batch_norm_backward(const __grid_const
 template <int V, Part part>
 __global__ void __launch_bounds__(256, 2) batch_norm_tangent_forward(const __grid_constant__ BatchNormCall call) {
   using Block = ChannelBlock<V>;
-  CUMETA_SHARED(float, shared, 8 * kBatchNormSums * Block::channels);
+  CUMETA_SHARED(float, shared, 8 * kNormSums * Block::channels);
   const int task = static_cast<int>(blockIdx.x);
   const Block b(static_cast<int>(blockIdx.y), call.channels);
   const Chunk<part> chunk(call);
@@ -179,13 +174,14 @@ __global__ void __launch_bounds__(256, 2) batch_norm_tangent_forward(const __gri
 template <int V, Part part>
 __global__ void __launch_bounds__(256, 2) batch_norm_tangent_backward(const __grid_constant__ BatchNormCall call) {
   using Block = ChannelBlock<V>;
-  CUMETA_SHARED(float, shared, 8 * kBatchNormSums * Block::channels);
+  CUMETA_SHARED(float, shared, 8 * kNormSums * Block::channels);
   const int task = static_cast<int>(blockIdx.x);
   const Block b(static_cast<int>(blockIdx.y), call.channels);
   const Chunk<part> chunk(call);
   const float *x = call.x.of(task), *dy = call.dy.of(task), *Rx = call.Rx.of(task), *Rdy = call.Rdy.of(task);
   const float *record = call.r.of(task), *Rr = call.Rr.of(task);
-  float mean[V], s[V], m1[V], m2[V], gamma[V], Rgamma[V], v[V], d[V], Rv[V] = {}, Rd[V] = {}, sums[5][V] = {};
+  float mean[V], s[V], m1[V], m2[V], gamma[V], Rgamma[V], v[V], d[V], Rv[V] = {}, Rd[V];
+  float sums[kGradientSums<true>][V] = {};
   b.parameters(record, 0.0f, mean);
   b.parameters(record + call.channels, 0.0f, s);
   b.parameters(call.counted > 0 ? Rr : nullptr, 0.0f, m1);
@@ -196,7 +192,11 @@ __global__ void __launch_bounds__(256, 2) batch_norm_tangent_backward(const __gr
     b.load(x, row, v);
     b.load(dy, row, d);
     if (Rx) b.load(Rx, row, Rv);
-    if (Rdy) b.load(Rdy, row, Rd);
+    b.load(Rdy, row, Rd);
+  };
+  const auto point = [&](int j) -> NormPoint {
+    const float xh = s[j] * (v[j] - mean[j]);
+    return {xh, d[j], s[j] * (Rv[j] - m1[j] - xh * m2[j]), Rd[j]};
   };
   if (part == Part::apply) {
     add_parts(call, b, task, sums);
@@ -205,22 +205,12 @@ __global__ void __launch_bounds__(256, 2) batch_norm_tangent_backward(const __gr
     for (int row = chunk.first + b.first_row; row < chunk.end; row += Block::rows) {
       load(row);
 #pragma unroll
-      for (int j = 0; j < V; ++j) {
-        const float xh = s[j] * (v[j] - mean[j]), Rxh = s[j] * (Rv[j] - m1[j] - xh * m2[j]);
-        sums[0][j] += d[j];
-        sums[1][j] = fmaf(d[j], xh, sums[1][j]);
-        sums[2][j] += Rd[j];
-        sums[3][j] = fmaf(Rd[j], xh, sums[3][j]);
-        sums[4][j] = fmaf(d[j], Rxh, sums[4][j]);
-      }
+      for (int j = 0; j < V; ++j) add_point(sums, j, point(j));
     }
   }
   if (part != Part::apply) b.sum(sums, shared);
   if (part == Part::sums && publish_parts(call, b, task, chunk.index, sums)) return;
-  float RdW[V];
-#pragma unroll
-  for (int j = 0; j < V; ++j) RdW[j] = sums[3][j] + sums[4][j];
-  if (chunk.index == 0) b.publish(call.gamma(call.Rdw, task), RdW), b.publish(call.beta(call.Rdw, task), sums[2]);
+  if (chunk.index == 0) publish_gradients(call, b, call.Rdw, task, sums);
   float* Rdx = call.Rdx.of(task);
   if (!Rdx || !b.active()) return;
   const float n = static_cast<float>(call.counted > 0 ? call.counted : 1);
@@ -230,13 +220,9 @@ __global__ void __launch_bounds__(256, 2) batch_norm_tangent_backward(const __gr
     const float counts = row < call.counted ? 1.0f / n : 0.0f;
 #pragma unroll
     for (int j = 0; j < V; ++j) {
-      const float xh = s[j] * (v[j] - mean[j]), Rxh = s[j] * (Rv[j] - m1[j] - xh * m2[j]);
-      const float sum_u = gamma[j] * sums[0][j], sum_u_xh = gamma[j] * sums[1][j];
-      const float sum_Ru = gamma[j] * sums[2][j] + Rgamma[j] * sums[0][j];
-      const float sum_R = gamma[j] * (sums[3][j] + sums[4][j]) + Rgamma[j] * sums[1][j];  // of Ru xh + u Rxh
-      const float dx = s[j] * (gamma[j] * d[j] - counts * (sum_u + xh * sum_u_xh));
-      const float Ru = gamma[j] * Rd[j] + Rgamma[j] * d[j];
-      v[j] = s[j] * (Ru - counts * (sum_Ru + Rxh * sum_u_xh + xh * sum_R) - m2[j] * dx);
+      const NormChannel c{s[j], gamma[j], Rgamma[j], m2[j]};
+      const NormPoint p = point(j);
+      v[j] = norm_gradient_tangent(c, sums, j, p, counts, norm_gradient(c, sums, j, p, counts));
     }
     b.store(Rdx, row, v);
   }
@@ -247,7 +233,7 @@ class BatchNormCuda final : public LayerPasses {
   BatchNormCuda(const BatchNorm& layer, const Geometry& g, Array scratch, CudaLane& lane) : lane_(lane) {
     const int pixels = g.input.height * g.input.width;
     call_.channels = g.input.channels, call_.rows = g.examples * pixels, call_.counted = g.statistics_rows * pixels;
-    call_.chunks = batch_norm_chunks(g), call_.rows_per_chunk = (call_.rows + call_.chunks - 1) / call_.chunks;
+    call_.chunks = norm_chunks(g), call_.rows_per_chunk = (call_.rows + call_.chunks - 1) / call_.chunks;
     call_.parts = TaskRows(scratch);
     call_.scale = layer.scale, call_.shift = layer.shift, call_.eps = static_cast<float>(layer.eps);
   }
@@ -305,7 +291,7 @@ class BatchNormCuda final : public LayerPasses {
            bool sums = true) const {
     bool vectors = call.channels % 4 == 0;
     for (const TaskRows& rows : {call.x, call.y, call.dy, call.dx, call.Rx, call.Ry, call.Rdy, call.Rdx})
-      vectors = vectors && rows.aligned();
+      vectors = vectors && rows.by_fours();
     const Kernels& kernels = vectors ? by_four : by_one;
     const dim3 grid(static_cast<unsigned>(tasks), blocks_for(call.channels, ChannelBlock<1>::channels),
                     static_cast<unsigned>(call.chunks));

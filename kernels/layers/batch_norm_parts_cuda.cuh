@@ -3,7 +3,7 @@
 #pragma once
 #include <cstdint>
 
-#include "kernels/layers/batch_norm.h"
+#include "kernels/layers/batch_norm_gradient_cuda.cuh"
 #include "kernels/tools/channel_sums_cuda.cuh"
 #include "kernels/tools/task_rows_cuda.cuh"
 
@@ -44,7 +44,7 @@ struct Chunk {
 template <class Block, int N>
 __device__ __forceinline__ bool publish_parts(const BatchNormCall& call, const Block& b, int task, int chunk,
                                               const float (&sums)[N][Block::V]) {
-  float* to = call.parts.of(task) + static_cast<std::int64_t>(chunk) * kBatchNormSums * call.channels;
+  float* to = call.parts.of(task) + static_cast<std::int64_t>(chunk) * kNormSums * call.channels;
 #pragma unroll
   for (int n = 0; n < N; ++n) b.publish(to + n * call.channels, sums[n]);
   return true;
@@ -61,10 +61,21 @@ __device__ __forceinline__ void add_parts(const BatchNormCall& call, const Block
       for (int n = 0; n < N; ++n)
 #pragma unroll
         for (int j = 0; j < Block::V; ++j)
-          sums[n][j] += from[(static_cast<std::int64_t>(chunk) * kBatchNormSums + n) * call.channels + b.channel + j];
+          sums[n][j] += from[(static_cast<std::int64_t>(chunk) * kNormSums + n) * call.channels + b.channel + j];
+}
+/// Gradients of gamma and beta (their tangents) from the sums over all rows.
+template <class Block, int N>
+__device__ __forceinline__ void publish_gradients(const BatchNormCall& call, const Block& b, const TaskRows& out,
+                                                  int task, const float (&sums)[N][Block::V]) {
+  float of_gamma[Block::V], of_beta[Block::V];
+#pragma unroll
+  for (int j = 0; j < Block::V; ++j) of_gamma[j] = gamma_gradient(sums, j), of_beta[j] = beta_gradient(sums, j);
+  b.publish(call.gamma(out, task), of_gamma);
+  b.publish(call.beta(out, task), of_beta);
 }
 /// Mean and variance of all counted rows from (mean, sum of squared deviations) of every chunk:
-///   mean = sum n_i mean_i / n    n var = sum (squares_i + n_i (mean_i - mean)^2)
+///   mean = mean_0 + sum n_i (mean_i - mean_0) / n    n var = sum (squares_i + n_i (mean_i - mean)^2)
+/// Differences from the first chunk's mean keep the digits where all means are far from zero.
 template <class Block>
 __device__ __forceinline__ void join_parts(const BatchNormCall& call, const Block& b, int task, float (&mean)[Block::V],
                                            float (&variance)[Block::V]) {
@@ -73,6 +84,9 @@ __device__ __forceinline__ void join_parts(const BatchNormCall& call, const Bloc
 #pragma unroll
   for (int j = 0; j < Block::V; ++j) mean[j] = variance[j] = 0.0f;
   if (!b.active()) return;
+  float first[Block::V];
+#pragma unroll
+  for (int j = 0; j < Block::V; ++j) first[j] = from[b.channel + j];
   const auto rows = [&](int chunk) {
     return static_cast<float>(max(0, min(call.rows_per_chunk, call.counted - chunk * call.rows_per_chunk)));
   };
@@ -80,13 +94,14 @@ __device__ __forceinline__ void join_parts(const BatchNormCall& call, const Bloc
   for (int chunk = 0; chunk < call.chunks; ++chunk)
 #pragma unroll
     for (int j = 0; j < Block::V; ++j)
-      mean[j] = fmaf(rows(chunk),
-                     from[static_cast<std::int64_t>(chunk) * kBatchNormSums * call.channels + b.channel + j], mean[j]);
+      mean[j] =
+          fmaf(rows(chunk),
+               from[static_cast<std::int64_t>(chunk) * kNormSums * call.channels + b.channel + j] - first[j], mean[j]);
 #pragma unroll
-  for (int j = 0; j < Block::V; ++j) mean[j] /= n;
+  for (int j = 0; j < Block::V; ++j) mean[j] = first[j] + mean[j] / n;
 #pragma unroll 4
   for (int chunk = 0; chunk < call.chunks; ++chunk) {
-    const float* part = from + static_cast<std::int64_t>(chunk) * kBatchNormSums * call.channels + b.channel;
+    const float* part = from + static_cast<std::int64_t>(chunk) * kNormSums * call.channels + b.channel;
 #pragma unroll
     for (int j = 0; j < Block::V; ++j) {
       const float apart = part[j] - mean[j];

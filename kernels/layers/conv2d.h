@@ -3,6 +3,8 @@
 //   In memory W is [kernel][kernel][channels][filters], then b [filters]; images are NHWC.
 //   R: as linear: each tangent is one contraction of twice the length.
 #pragma once
+#include <initializer_list>
+
 #include "kernels/row.h"
 
 namespace cumeta {
@@ -56,20 +58,30 @@ constexpr std::int64_t scratch(const Conv2d& l, const Geometry& g, OnCuda) {
   const int splits = weight_splits(rows, l.filters, std::int64_t{g.examples} * out.height * out.width);
   return splits > 1 ? std::int64_t{splits} * (rows + 1) * l.filters : 0;
 }
-/// Backward-data goes by classes of pixels, four to a launch; where one launch holds them all and numbers move by
-/// fours, backward-weights joins it.
+/// Backward-data goes by classes of pixels, four to a launch.
 constexpr int backward_data_launches(const Conv2d& l, Shape in) {
   const int y = l.stride < in.height ? l.stride : in.height, x = l.stride < in.width ? l.stride : in.width;
   return (y * x + 3) / 4;
 }
-constexpr bool backward_in_one_launch(const Conv2d& l, Shape in) {
-  return backward_data_launches(l, in) == 1 && in.channels % 4 == 0 && l.filters % 4 == 0;
+/// Largest kernel whose taps are told apart by bits; a larger one moves numbers one by one and compares.
+constexpr int kMaskedKernel = 14;
+/// Backward-weights joins backward-data where that is one launch and the numbers of every operand move by fours.
+inline bool joint_backward(const Conv2d& l, Shape in, std::initializer_list<Array> operands) {
+  bool joint = backward_data_launches(l, in) == 1 && l.kernel <= kMaskedKernel;
+  joint = joint && in.channels % 4 == 0 && l.filters % 4 == 0;
+  for (const Array& operand : operands) joint = joint && operand.by_fours();
+  return joint;
 }
-constexpr int cuda_launches(const Conv2d& l, const Geometry& g, Pass pass, bool x, bool w) {
-  if (pass == Pass::forward || pass == Pass::tangent_forward) return 1;
-  const int splits = w && scratch(l, g, OnCuda{}) > 0 ? 1 : 0;
-  if (x && w && backward_in_one_launch(l, g.input)) return 1 + splits;
-  return (x ? backward_data_launches(l, g.input) : 0) + (w ? 1 : 0) + splits;
+constexpr int split_launches(const Conv2d& l, const Geometry& g) { return scratch(l, g, OnCuda{}) > 0 ? 1 : 0; }
+constexpr int separate_launches(const Conv2d& l, const Geometry& g, bool dx, bool dw) {
+  return (dx ? backward_data_launches(l, g.input) : 0) + (dw ? 1 + split_launches(l, g) : 0);
+}
+inline int cuda_launches(const Conv2d& l, const Geometry& g, const PassCall& call) {
+  if (call.forward()) return 1;
+  const auto &v = call.v, &R = call.R;
+  if (call.dx() && call.dw() && joint_backward(l, g.input, {v.w, v.x, call.d.y, R.w, R.x, call.Rd.y}))
+    return 1 + split_launches(l, g);
+  return separate_launches(l, g, call.dx(), call.dw());
 }
 
 std::unique_ptr<LayerPasses> bind(const Conv2d&, const Geometry&, Array scratch, ReferenceLane&);

@@ -29,12 +29,14 @@ constexpr std::int64_t tangent_record(const ConvBlock& b, const Geometry& g) {
 }
 constexpr std::int64_t multiply_adds(const ConvBlock& b, Shape in) { return multiply_adds(b.convolution, in); }
 
-// The columns that compose their layers need room for what these exchange, and for the convolution.
+// The columns that compose their layers need rooms of z's size for what these exchange; the convolution's own scratch
+// lies behind them.
+constexpr int composed_conv_block_rooms = 6;
 constexpr std::int64_t scratch(const ConvBlock& b, const Geometry& g, OnReference) {
-  return 6 * std::int64_t{g.examples} * output(b.convolution, g.input).size();
+  return composed_conv_block_rooms * std::int64_t{g.examples} * output(b.convolution, g.input).size();
 }
 constexpr std::int64_t scratch(const ConvBlock& b, const Geometry& g, OnCpu) {
-  return 6 * std::int64_t{g.examples} * output(b.convolution, g.input).size() + scratch(b.convolution, g, OnCpu{});
+  return scratch(b, g, OnReference{}) + scratch(b.convolution, g, OnCpu{});
 }
 
 /// CUDA's scratch, numbers per task: the gradients of z and their tangents, sums of tiles or chunks of rows, sums per
@@ -42,12 +44,6 @@ constexpr std::int64_t scratch(const ConvBlock& b, const Geometry& g, OnCpu) {
 struct ConvBlockRoom {
   std::int64_t dz = 0, Rdz = 0, parts = 0, sums = 0, splits = 0, size = 0;
 };
-/// Up to so many rows (examples x pixels) one block makes a channel's sums; beyond, chunks of half as many.
-constexpr std::int64_t kRowsOfOneBlock = 4096;
-constexpr int norm_chunks(std::int64_t rows) {
-  return rows <= kRowsOfOneBlock ? 1 : static_cast<int>((rows + kRowsOfOneBlock / 2 - 1) / (kRowsOfOneBlock / 2));
-}
-constexpr int kNormSums = 5;
 constexpr ConvBlockRoom conv_block_room(const ConvBlock& b, const Geometry& g) {
   const auto whole = [](std::int64_t n) { return (n + 3) / 4 * 4; };
   const Shape z = output(b.convolution, g.input);
@@ -63,10 +59,13 @@ constexpr ConvBlockRoom conv_block_room(const ConvBlock& b, const Geometry& g) {
   return room;
 }
 constexpr std::int64_t scratch(const ConvBlock& b, const Geometry& g, OnCuda) { return conv_block_room(b, g).size; }
-constexpr int cuda_launches(const ConvBlock& b, const Geometry& g, Pass pass, bool x, bool w) {
-  if (pass == Pass::forward || pass == Pass::tangent_forward) return 1;
-  if (!x) return w ? 1 : 0;
-  return w && backward_in_one_launch(b.convolution, g.input) ? 1 : 1 + cuda_launches(b.convolution, g, pass, x, w);
+inline int cuda_launches(const ConvBlock& b, const Geometry& g, const PassCall& call) {
+  if (call.forward()) return 1;
+  if (!call.dx()) return call.dw() ? 1 : 0;
+  const auto &v = call.v, &R = call.R;
+  const bool joint =
+      joint_backward(b.convolution, g.input, {v.w, v.x, v.y, v.r, call.d.y, R.w, R.x, R.r, call.Rd.y, call.scratch});
+  return call.dw() && joint ? 1 : 1 + separate_launches(b.convolution, g, true, call.dw());
 }
 
 std::unique_ptr<LayerPasses> bind(const ConvBlock&, const Geometry&, Array scratch, ReferenceLane&);

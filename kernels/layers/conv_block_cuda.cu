@@ -117,7 +117,7 @@ class ConvBlockCuda final : public LayerPasses {
   }
   static bool vectors(const NormCall& n) {
     bool all = n.channels % 4 == 0;
-    for (const TaskRows& rows : {n.y, n.r, n.dy, n.Ry, n.Rr, n.Rdy, n.dz, n.Rdz}) all = all && rows.aligned();
+    for (const TaskRows& rows : {n.y, n.r, n.dy, n.Ry, n.Rr, n.Rdy, n.dz, n.Rdz}) all = all && rows.by_fours();
     return all;
   }
   Tickets tickets(int tasks) const {
@@ -148,7 +148,7 @@ class ConvBlockCuda final : public LayerPasses {
         weights.shape.splits > 1 && dw
             ? static_cast<int>(blocks_for(convolution_.weight_size() + (weights.bias ? norm.channels : 0), 256))
             : 0;
-    if (plan.joint()) {
+    if (plan.joint) {
       const GatherCall& data = plan.data[0];
       const int work =
           gradients + data.shape.tiles * data.column_tiles + ConvolutionLaunches::weight_work(weights) + splits;

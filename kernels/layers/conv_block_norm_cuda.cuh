@@ -6,6 +6,7 @@
 //   tangent forward    Ry = [y > 0] (gamma Rxh + Rgamma xh + Rbeta)                     Rxh = s (Rz - m1 - xh m2)
 //   backward, tangent  du = [y > 0] dy at the winner, then batch norm's dz and Rdz (kernels/layers/batch_norm.h)
 #pragma once
+#include "kernels/layers/batch_norm_gradient_cuda.cuh"
 #include "kernels/layers/conv_block.h"
 #include "kernels/tools/channel_sums_cuda.cuh"
 #include "kernels/tools/fast_divisor.h"
@@ -133,7 +134,7 @@ __device__ __forceinline__ void norm_tangent_forward(const NormCall& call, int t
 /// What a block of backward knows of its channels, and its sums: dy, dy xh (, Rdy, Rdy xh, dy Rxh), dy masked.
 template <class Block, bool tangent>
 struct NormGradient {
-  static constexpr int V = Block::V, kSums = tangent ? 5 : 2;
+  static constexpr int V = Block::V, kSums = kGradientSums<tangent>;
   const NormCall& call;
   const Block b;
   const float *z, *y, *winners, *dy, *Rz = nullptr, *Rdy = nullptr;
@@ -150,6 +151,10 @@ struct NormGradient {
       b.parameters(Rz + c.mean_at + c.channels, 0.0f, m2);
       b.parameters(c.gamma(c.Rw, task), 0.0f, Rgamma);
     }
+  }
+  __device__ __forceinline__ NormChannel channel(int j) const {
+    if constexpr (tangent) return {s[j], gamma[j], Rgamma[j], m2[j]};
+    return {s[j], gamma[j], 0.0f, 0.0f};
   }
   /// xh, d = [y > 0] dy and their tangents at one pixel of z.
   __device__ __forceinline__ void load(int row, float (&xh)[V], float (&d)[V], float (&Rxh)[V], float (&Rd)[V]) const {
@@ -201,54 +206,42 @@ struct NormGradient {
   }
   __device__ __forceinline__ void add(int first, int last, float (&sums)[kSums][V]) const {
     if (!b.active()) return;
-    float xh[V], d[V], Rxh[V], Rd[V];
+    float xh[V], d[V], Rxh[V] = {}, Rd[V] = {};
 #pragma unroll(tangent ? 1 : 2)
     for (int row = first + b.first_row; row < last; row += Block::rows) {
       load(row, xh, d, Rxh, Rd);
 #pragma unroll
-      for (int j = 0; j < V; ++j) {
-        sums[0][j] += d[j];
-        sums[1][j] = fmaf(d[j], xh[j], sums[1][j]);
-        if constexpr (tangent) {
-          sums[2][j] += Rd[j];
-          sums[3][j] = fmaf(Rd[j], xh[j], sums[3][j]);
-          sums[4][j] = fmaf(d[j], Rxh[j], sums[4][j]);
-        }
-      }
+      for (int j = 0; j < V; ++j) add_point(sums, j, {xh[j], d[j], Rxh[j], Rd[j]});
     }
   }
   /// Gradients of gamma and beta (their tangents), by one block of a channel group.
   __device__ __forceinline__ void publish(int task, const float (&sums)[kSums][V]) const {
     const TaskRows& out = tangent ? call.Rdw : call.dw;
     if (!out.data) return;
-    float of_gamma[V];
+    float of_gamma[V], of_beta[V];
 #pragma unroll
-    for (int j = 0; j < V; ++j) of_gamma[j] = tangent ? sums[kSums - 2][j] + sums[kSums - 1][j] : sums[1][j];
+    for (int j = 0; j < V; ++j) of_gamma[j] = gamma_gradient(sums, j), of_beta[j] = beta_gradient(sums, j);
     float* row = out.of(task);
     b.publish(call.gamma_at >= 0 ? row + call.gamma_at : nullptr, of_gamma);
-    b.publish(call.beta_at >= 0 ? row + call.beta_at : nullptr, sums[tangent ? 2 : 0]);
+    b.publish(call.beta_at >= 0 ? row + call.beta_at : nullptr, of_beta);
   }
   /// dz (and Rdz) of rows [first, last).
   __device__ __forceinline__ void apply(int task, int first, int last, const float (&sums)[kSums][V]) const {
     if (!b.active()) return;
     const float inverse = call.counted > 0 ? 1.0f / static_cast<float>(call.counted) : 0.0f;
     float *dz = call.dz.of(task), *Rdz = call.Rdz.of(task);
-    float xh[V], d[V], Rxh[V], Rd[V], out[V];
+    float xh[V], d[V], Rxh[V] = {}, Rd[V] = {}, out[V];
 #pragma unroll(tangent ? 1 : 2)
     for (int row = first + b.first_row; row < last; row += Block::rows) {
       load(row, xh, d, Rxh, Rd);
       const float counts = row < call.counted ? inverse : 0.0f;
 #pragma unroll
-      for (int j = 0; j < V; ++j) out[j] = s[j] * gamma[j] * (d[j] - counts * (sums[0][j] + xh[j] * sums[1][j]));
+      for (int j = 0; j < V; ++j) out[j] = norm_gradient(channel(j), sums, j, {xh[j], d[j], Rxh[j], Rd[j]}, counts);
       b.store(dz, row, out);
       if constexpr (tangent) {
 #pragma unroll
-        for (int j = 0; j < V; ++j) {
-          const float sum_Ru = gamma[j] * sums[2][j] + Rgamma[j] * sums[0][j];
-          const float sum_R = gamma[j] * (sums[3][j] + sums[4][j]) + Rgamma[j] * sums[1][j];  // of Ru xh + u Rxh
-          const float Ru = gamma[j] * Rd[j] + Rgamma[j] * d[j];
-          out[j] = s[j] * (Ru - counts * (sum_Ru + Rxh[j] * (gamma[j] * sums[1][j]) + xh[j] * sum_R) - m2[j] * out[j]);
-        }
+        for (int j = 0; j < V; ++j)
+          out[j] = norm_gradient_tangent(channel(j), sums, j, {xh[j], d[j], Rxh[j], Rd[j]}, counts, out[j]);
         b.store(Rdz, row, out);
       }
     }

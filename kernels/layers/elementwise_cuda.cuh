@@ -5,19 +5,16 @@
 #include <memory>
 
 #include "kernels/tools/cuda_launch.cuh"
+#include "kernels/tools/task_rows_cuda.cuh"
 
 namespace cumeta {
 
 constexpr int kElementwiseThreads = 256;
 constexpr int kElementwiseInputs = 5;
 
-/// Rows of one array, or none: then every number is 0.
-struct ElementwiseOperand {
-  const float* data = nullptr;
-  std::int64_t stride = 0;
-};
+/// Of rows that are not there every number is 0.
 struct ElementwiseOperands {
-  ElementwiseOperand in[kElementwiseInputs];
+  TaskRows in[kElementwiseInputs];
 };
 
 enum class ElementwisePass { forward, backward, tangent_forward, tangent_backward };
@@ -42,7 +39,7 @@ __global__ void __launch_bounds__(kElementwiseThreads, 4)
     Vector in[kElementwiseInputs] = {};
 #pragma unroll
     for (int k = 0; k < inputs; ++k) {
-      const ElementwiseOperand& o = operands.in[k];
+      const TaskRows& o = operands.in[k];
       if (o.data) in[k] = reinterpret_cast<const Vector*>(o.data + task * o.stride)[i];
     }
     Vector result;
@@ -75,17 +72,14 @@ class ElementwisePasses final : public LayerPasses {
   }
 
  private:
-  static bool is_aligned(const Array& array) {
-    return reinterpret_cast<std::uintptr_t>(array.data) % sizeof(float4) == 0 && array.stride % 4 == 0;
-  }
   template <ElementwisePass pass>
   void run(const Array& out, std::initializer_list<Array> inputs) const {
     ElementwiseOperands operands;
-    bool vectors = out.size % 4 == 0 && is_aligned(out);
+    bool vectors = out.size % 4 == 0 && out.by_fours();
     int k = 0;
     for (const Array& array : inputs) {
-      operands.in[k++] = {array.row<const float>(0), array.stride};
-      vectors = vectors && is_aligned(array);
+      operands.in[k++] = TaskRows(array);
+      vectors = vectors && array.by_fours();
     }
     const std::int64_t count = vectors ? out.size / 4 : out.size;
     launch(lane_, name_, vectors ? elementwise<pass, F, float4> : elementwise<pass, F, float>,

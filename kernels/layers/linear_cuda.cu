@@ -12,13 +12,13 @@ namespace cumeta {
 namespace {
 
 /// One A B. `ones` is what row `real_rows` and beyond of A hold (the bias' row).
-struct Term {
+struct LinearTerm {
   const float *a, *b;
   std::int64_t a_task, b_task;
   float ones;
 };
 struct Product {
-  Term terms[2];
+  LinearTerm terms[2];
   int term_count;
   int m, n, k;
   int real_rows;           ///< rows of A in memory; m is this or one more
@@ -38,7 +38,7 @@ constexpr int kDepth = 16;  ///< k of a tile
 
 /// A thread owns rows x columns numbers: in float32 neighbours, in TF32 fours of 16 x 8 products by tensor cores.
 template <int tile_m, int tile_n, int rows, int columns, bool tf32 = false>
-struct Tile {
+struct LinearTile {
   static constexpr int kM = tile_m, kN = tile_n, kRows = rows, kColumns = columns;
   static constexpr bool kTf32 = tf32;
   static constexpr int kThreads = (tile_m / rows) * (tile_n / columns);
@@ -46,10 +46,10 @@ struct Tile {
   static constexpr int kStrideA = tile_m + (tf32 ? 8 : 4), kStrideB = tile_n + (tf32 ? 8 : 4);
   static constexpr int kSums = tf32 ? rows * columns / 4 : rows, kSumsEach = tf32 ? 4 : columns;
 };
-using SmallTile = Tile<16, 16, 2, 1>;
-using LargeTile = Tile<64, 64, 4, 4>;
-using SmallTileTf32 = Tile<16, 16, 2, 2, true>;
-using LargeTileTf32 = Tile<64, 64, 4, 4, true>;
+using SmallTile = LinearTile<16, 16, 2, 1>;
+using LargeTile = LinearTile<64, 64, 4, 4>;
+using SmallTileTf32 = LinearTile<16, 16, 2, 2, true>;
+using LargeTileTf32 = LinearTile<64, 64, 4, 4, true>;
 
 /// Where the numbers of a thread lie in its tile, and what a chunk of kDepth adds to them.
 template <class T>
@@ -129,7 +129,7 @@ __global__ void __launch_bounds__(T::kThreads, 2) multiply(Products products, in
   for (std::int64_t task = blockIdx.y; task < tasks; task += gridDim.y) {
     float sum[T::kSums][T::kSumsEach] = {};
     for (int t = 0; t < p.term_count; ++t) {
-      const Term& term = p.terms[t];
+      const LinearTerm& term = p.terms[t];
       const float* a = term.a + task * term.a_task;
       const float* b = term.b + task * term.b_task;
       for (int k0 = 0; k0 < p.k; k0 += kDepth) {

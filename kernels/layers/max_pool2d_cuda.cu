@@ -29,49 +29,51 @@ __device__ __forceinline__ Place place_of(const PoolShape& s, int i) {
 template <bool choose>
 __global__ void __launch_bounds__(kThreads, 4)
     pool_forward(const __grid_constant__ PoolShape s, const float* x, std::int64_t x_stride, float* record,
-                 std::int64_t record_stride, float* y, std::int64_t y_stride) {
-  const int task = static_cast<int>(blockIdx.y);
+                 std::int64_t record_stride, float* y, std::int64_t y_stride, int tasks) {
   const int i = static_cast<int>(blockIdx.x * kThreads + threadIdx.x), channels = static_cast<int>(s.channels.divisor);
   if (i >= s.numbers) return;
   const Place p = place_of(s, i);
-  const float* window =
-      x + task * x_stride + ((p.example * s.in_height + p.y * s.stride) * s.in_width + p.x * s.stride) * channels + p.c;
-  if constexpr (choose) {
-    float best = window[0];
-    int winner = 0;
-    for (int v = 0; v < s.kernel; ++v)
-      for (int u = 0; u < s.kernel; ++u) {
-        const float candidate = window[(v * s.in_width + u) * channels];
-        if (candidate > best) best = candidate, winner = v * s.kernel + u;
-      }
-    record[task * record_stride + i] = static_cast<float>(winner);
-    y[task * y_stride + i] = best;
-  } else {
-    const int winner = static_cast<int>(record[task * record_stride + i]);
-    const int v = winner / s.kernel, u = winner - v * s.kernel;
-    y[task * y_stride + i] = window[(v * s.in_width + u) * channels];
+  const float* corner = x + ((p.example * s.in_height + p.y * s.stride) * s.in_width + p.x * s.stride) * channels + p.c;
+  for (std::int64_t task = blockIdx.y; task < tasks; task += gridDim.y) {
+    const float* window = corner + task * x_stride;
+    if constexpr (choose) {
+      float best = window[0];
+      int winner = 0;
+      for (int v = 0; v < s.kernel; ++v)
+        for (int u = 0; u < s.kernel; ++u) {
+          const float candidate = window[(v * s.in_width + u) * channels];
+          if (candidate > best) best = candidate, winner = v * s.kernel + u;
+        }
+      record[task * record_stride + i] = static_cast<float>(winner);
+      y[task * y_stride + i] = best;
+    } else {
+      const int winner = static_cast<int>(record[task * record_stride + i]);
+      const int v = winner / s.kernel, u = winner - v * s.kernel;
+      y[task * y_stride + i] = window[(v * s.in_width + u) * channels];
+    }
   }
 }
 
 /// dx = sum of dy over the windows whose winner this pixel is.
 __global__ void __launch_bounds__(kThreads, 4)
     pool_backward(const __grid_constant__ PoolShape s, const float* dy, std::int64_t dy_stride, const float* record,
-                  std::int64_t record_stride, float* dx, std::int64_t dx_stride) {
-  const int task = static_cast<int>(blockIdx.y);
+                  std::int64_t record_stride, float* dx, std::int64_t dx_stride, int tasks) {
   const int i = static_cast<int>(blockIdx.x * kThreads + threadIdx.x), channels = static_cast<int>(s.channels.divisor);
   if (i >= s.numbers) return;
   const Place p = place_of(s, i);
   const int first_y = p.y < s.kernel ? 0 : (p.y - s.kernel) / s.stride + 1;
   const int first_x = p.x < s.kernel ? 0 : (p.x - s.kernel) / s.stride + 1;
   const int last_y = min(p.y / s.stride, s.out_height - 1), last_x = min(p.x / s.stride, s.out_width - 1);
-  float sum = 0.0f;
-  for (int oy = first_y; oy <= last_y; ++oy)
-    for (int ox = first_x; ox <= last_x; ++ox) {
-      const int o = ((p.example * s.out_height + oy) * s.out_width + ox) * channels + p.c;
-      const int here = (p.y - oy * s.stride) * s.kernel + p.x - ox * s.stride;
-      if (static_cast<int>(record[task * record_stride + o]) == here) sum += dy[task * dy_stride + o];
-    }
-  dx[task * dx_stride + i] = sum;
+  for (std::int64_t task = blockIdx.y; task < tasks; task += gridDim.y) {
+    float sum = 0.0f;
+    for (int oy = first_y; oy <= last_y; ++oy)
+      for (int ox = first_x; ox <= last_x; ++ox) {
+        const int o = ((p.example * s.out_height + oy) * s.out_width + ox) * channels + p.c;
+        const int here = (p.y - oy * s.stride) * s.kernel + p.x - ox * s.stride;
+        if (static_cast<int>(record[task * record_stride + o]) == here) sum += dy[task * dy_stride + o];
+      }
+    dx[task * dx_stride + i] = sum;
+  }
 }
 
 class MaxPool2dCuda final : public LayerPasses {
@@ -89,13 +91,13 @@ class MaxPool2dCuda final : public LayerPasses {
 
   void forward(const Values& v) const override {
     launch(lane_, "max-pool forward", pool_forward<true>, grid(out_, v.y.tasks), dim3(kThreads), 0, out_,
-           v.x.row<float>(0), v.x.stride, v.r.row<float>(0), v.r.stride, v.y.row<float>(0), v.y.stride);
+           v.x.row<float>(0), v.x.stride, v.r.row<float>(0), v.r.stride, v.y.row<float>(0), v.y.stride, v.y.tasks);
   }
   void backward(const Values& v, const Gradients& d) const override { back("max-pool backward", v, d); }
   void tangent_forward(const Values& v, const Values& R) const override {
     if (!R.x) return lane_.fill(R.y, 0.0);
     launch(lane_, "max-pool tangent forward", pool_forward<false>, grid(out_, v.y.tasks), dim3(kThreads), 0, out_,
-           R.x.row<float>(0), R.x.stride, v.r.row<float>(0), v.r.stride, R.y.row<float>(0), R.y.stride);
+           R.x.row<float>(0), R.x.stride, v.r.row<float>(0), v.r.stride, R.y.row<float>(0), R.y.stride, v.y.tasks);
   }
   void tangent_backward(const Values& v, const Gradients&, const Values&, const Gradients& Rd) const override {
     back("max-pool tangent backward", v, Rd);
@@ -106,7 +108,7 @@ class MaxPool2dCuda final : public LayerPasses {
   void back(Op op, const Values& v, const Gradients& d) const {
     if (!d.x) return;
     launch(lane_, op, pool_backward, grid(in_, v.y.tasks), dim3(kThreads), 0, in_, d.y.row<float>(0), d.y.stride,
-           v.r.row<float>(0), v.r.stride, d.x.row<float>(0), d.x.stride);
+           v.r.row<float>(0), v.r.stride, d.x.row<float>(0), d.x.stride, v.y.tasks);
   }
 
   PoolShape out_, in_;

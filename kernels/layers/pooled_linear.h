@@ -27,9 +27,6 @@ constexpr std::int64_t scratch(const PooledLinear& l, const Geometry& g, OnCpu) 
   return record(l, g) + scratch(l.linear, inner_geometry(l, g), OnCpu{});
 }
 constexpr std::int64_t scratch(const PooledLinear&, const Geometry&, OnCuda) { return 0; }
-constexpr int cuda_launches(const PooledLinear&, const Geometry&, Pass pass, bool x, bool w) {
-  return pass == Pass::forward || pass == Pass::tangent_forward || x || w ? 1 : 0;
-}
 
 std::unique_ptr<LayerPasses> bind(const PooledLinear&, const Geometry&, Array scratch, ReferenceLane&);
 std::unique_ptr<LayerPasses> bind(const PooledLinear&, const Geometry&, Array scratch, CpuLane&);

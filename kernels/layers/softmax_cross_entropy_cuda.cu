@@ -2,6 +2,7 @@
 // Softmax cross-entropy on CUDA: a block per task, a warp per row; each warp adds its rows in order, then warps in
 // order.
 //   loss = mean of -log p[label]   dx = factor (p - onehot) / n   Rdx = factor p (Rx - <p, Rx>) / n
+// 1 - p[label] is the sum of the others' p, so a label that is almost certain keeps its digits.
 #include <cassert>
 
 #include "kernels/layers/softmax_cross_entropy.h"
@@ -18,17 +19,18 @@ struct Rows {
   float scale;  ///< factor / n
 };
 
-/// Maximum of a row and sum of exp(x - maximum), for every lane of its warp.
+/// Maximum of a row and sum of exp(x - maximum), for every lane of its warp; `others` leaves out the number at `apart`.
 struct Normaliser {
-  float maximum, sum;
+  float maximum, others, sum;
 };
-__device__ Normaliser normaliser(const float* x, int outputs, int lane) {
+__device__ Normaliser normaliser(const float* x, int outputs, int apart, int lane) {
   float maximum = -__int_as_float(0x7f800000);
   for (int i = lane; i < outputs; i += kWarp) maximum = fmaxf(maximum, x[i]);
   maximum = warp_max(maximum);
-  float sum = 0.0f;
-  for (int i = lane; i < outputs; i += kWarp) sum += expf(x[i] - maximum);
-  return {maximum, warp_sum(sum)};
+  float others = 0.0f;
+  for (int i = lane; i < outputs; i += kWarp) others += i == apart ? 0.0f : expf(x[i] - maximum);
+  others = warp_sum(others);
+  return {maximum, others, others + expf(x[apart] - maximum)};
 }
 
 /// The first index at which the row has its maximum.
@@ -59,11 +61,14 @@ __global__ void __launch_bounds__(kThreads, 2)
     }
     const float* scores = x + task * x_task + std::int64_t{row} * rows.outputs;
     const int label = static_cast<int>(t[task * t_task + row]);
-    const Normaliser n = normaliser(scores, rows.outputs, lane);
-    losses += logf(n.sum) - (scores[label] - n.maximum);
-    if (hits) right += first_index_of(scores, rows.outputs, n.maximum, lane) == label;
+    const Normaliser n = normaliser(scores, rows.outputs, label, lane);
+    const float own = expf(scores[label] - n.maximum);
+    // log1p of the sum less 1, which is just the others where the label has the maximum
+    losses += log1pf(n.others + (own - 1.0f)) - (scores[label] - n.maximum);
+    if (hits)
+      right += first_index_of(scores, rows.outputs, n.maximum, lane) == label && scores[0] == scores[0];  // not a NaN
     for (int i = lane; gradient && i < rows.outputs; i += kWarp)
-      gradient[i] = rows.scale * (expf(scores[i] - n.maximum) / n.sum - (i == label ? 1.0f : 0.0f));
+      gradient[i] = rows.scale * (i == label ? -(n.others / n.sum) : expf(scores[i] - n.maximum) / n.sum);
   }
   if (lane == 0) warp_loss[warp] = losses, warp_hits[warp] = right;
   __syncthreads();
@@ -90,7 +95,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     }
     const float* scores = x + task * x_task + at;
     const float* direction = Rx + task * Rx_task + at;
-    const Normaliser n = normaliser(scores, rows.outputs, lane);
+    const Normaliser n = normaliser(scores, rows.outputs, 0, lane);
     // Rx is taken from its value at the largest score: where p is nearly 1, Rx - <p, Rx> would cancel otherwise.
     const int largest = first_index_of(scores, rows.outputs, n.maximum, lane);
     const float origin = largest < rows.outputs ? direction[largest] : 0.0f;

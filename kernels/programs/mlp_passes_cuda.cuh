@@ -91,11 +91,14 @@ __device__ void mlp_loss(const MlpBlock& b, const MlpRows& r, float* losses, flo
       for (int i = 1; i < outputs; ++i)
         if (y[i] > y[largest]) largest = i;
       const float maximum = y[largest];
-      float sum = 0.0f;
-      for (int i = 0; i < outputs; ++i) sum += expf(y[i] - maximum);
-      for (int i = 0; i < outputs; ++i) dz[i] = r.scale * (expf(y[i] - maximum) / sum - (i == label ? 1.0f : 0.0f));
-      loss = logf(sum) - (y[label] - maximum);
-      hit = largest == label ? 1.0f : 0.0f;
+      // 1 - p[label] is what the others' p add up to, and log1p takes the sum less 1: nothing cancels where p is
+      // near 1.
+      float others = 0.0f;
+      for (int i = 0; i < outputs; ++i) others += i == label ? 0.0f : expf(y[i] - maximum);
+      const float own = expf(y[label] - maximum), sum = others + own;
+      for (int i = 0; i < outputs; ++i) dz[i] = r.scale * (i == label ? -(others / sum) : expf(y[i] - maximum) / sum);
+      loss = log1pf(others + (own - 1.0f)) - (y[label] - maximum);
+      hit = largest == label && y[label] == y[label] ? 1.0f : 0.0f;  // scores that are no numbers hit nothing
     } else {
       for (int i = 0; i < outputs; ++i) {
         const float error = y[i] - r.t[e * outputs + i];

@@ -2,21 +2,14 @@
 // The small-model program: descend, query and pull-back of one task in one block (the formulas stand in mlp_program.h).
 #include "kernels/programs/mlp_passes_cuda.cuh"
 #include "kernels/programs/mlp_program_cuda.h"
+#include "kernels/tools/task_rows_cuda.cuh"
 
 namespace cumeta {
 namespace {
 
-struct TaskRows {
-  const float* data;
-  std::int64_t stride;
-};
 struct Borders {
-  TaskRows x, t;
+  TaskRows x, t, row, adapted;
   const float *theta, *rates;
-  float* row;
-  std::int64_t row_stride;
-  float* adapted;
-  std::int64_t adapted_stride;
   RowLayout layout;
 };
 
@@ -76,7 +69,7 @@ __global__ void __launch_bounds__(kMlpThreads, 1)
   CUMETA_DYNAMIC_SHARED(float, shared);
   const std::int64_t task = blockIdx.x;
   const MlpBlock b{program, layout, shared};
-  float* out = g.row + task * g.row_stride;
+  float* out = g.row.data + task * g.row.stride;
   float *dw = shared + layout.gradient, *adjoint = shared + layout.adjoint, *direction = shared + layout.direction;
   float *tangents = shared + layout.second_tape, *losses = shared + layout.losses;
   const float outputs = static_cast<float>(program.cross_entropy ? 1 : program.outputs());
@@ -115,9 +108,9 @@ __global__ void __launch_bounds__(kMlpThreads, 1)
     out[g.layout.query_loss_at()] = sum_of(losses, program.query) / (static_cast<float>(program.query) * outputs);
     out[g.layout.hits_at()] = sum_of(losses + padded, program.query);
   }
-  if (g.adapted)
+  if (g.adapted.data)
     for_each_parameter(b, [&](int flat, int at, const MlpLayer&) {
-      g.adapted[task * g.adapted_stride + flat] = weights(program.steps)[at];
+      g.adapted.data[task * g.adapted.stride + flat] = weights(program.steps)[at];
     });
   if (program.learned_rates)
     for_each_parameter(b, [&](int flat, int, const MlpLayer&) {
@@ -157,14 +150,12 @@ bool runs_mlp_program(const CudaLane& lane, const MlpProgram& program) {
 void run_mlp_program(const CudaLane& lane, const MlpProgram& program, const MlpArrays& arrays,
                      const DrawnSinusoids& drawn) {
   const MlpSharedLayout layout = mlp_shared_layout(program);
-  const Borders borders{{arrays.x.row<const float>(0), arrays.x.stride},
-                        {arrays.t.row<const float>(0), arrays.t.stride},
+  const Borders borders{TaskRows(arrays.x),
+                        TaskRows(arrays.t),
+                        TaskRows(arrays.row),
+                        TaskRows(arrays.adapted),
                         arrays.theta.row<const float>(0),
                         arrays.rates.row<const float>(0),
-                        arrays.row.row<float>(0),
-                        arrays.row.stride,
-                        arrays.adapted.row<float>(0),
-                        arrays.adapted.stride,
                         arrays.layout};
   launch(lane, "small-model program", mlp_program, static_cast<unsigned>(arrays.row.tasks), kMlpThreads,
          static_cast<std::size_t>(mlp_shared_bytes(program)), program, layout, borders, drawn);

@@ -8,9 +8,6 @@
 
 namespace cumeta {
 
-/// Rooms of z's size in scratch; the convolution's own scratch lies behind them.
-constexpr int composed_conv_block_rooms = 6;
-
 template <class LaneOfDevice>
 class ComposedConvBlock final : public LayerPasses {
  public:

@@ -34,7 +34,7 @@ void ConvolutionLaunches::run_forward(Op op, const ForwardPlan& plan, int tasks)
 }
 
 void ConvolutionLaunches::run_backward(Op op, const BackwardPlan& plan, const Array& dw, int tasks) const {
-  if (plan.joint()) {
+  if (plan.joint) {
     const GatherCall& data = plan.data[0];
     const auto go = [&]<class D, class W>() {
       in_precision<D, W>(lane_, [&]<class PD, class PW>() {

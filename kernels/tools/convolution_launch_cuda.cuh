@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The convolution's passes as launches: picks the compiled kernel for the tile and copy width that the plan chose.
 #pragma once
+#include <cassert>
 #include <cstdint>
 
 #include "kernels/tools/convolution_kernels_cuda.cuh"
@@ -12,10 +13,6 @@ namespace cumeta {
 struct Term {
   Array a, b;
 };
-
-inline bool aligned(const Array& a) {
-  return !a || (reinterpret_cast<std::uintptr_t>(a.data) % 16 == 0 && (a.tasks <= 1 || a.stride % 4 == 0));
-}
 
 /// Terms with an empty operand are zero and left out.
 inline OperandPairs operand_pairs(const Term& first, const Term& second) {
@@ -60,9 +57,9 @@ class ConvolutionLaunches {
   /// z = sum over terms (x, w) + bias
   ForwardPlan plan_forward(const Term& first, const Term& second, const Array& bias, const Array& z,
                            bool vectors = true) const {
-    const bool left = geometry_.input.channels % 4 == 0 && aligned(first.a) && aligned(second.a);
-    const bool right =
-        vectors && layer_.kernel <= kMaskedKernel && layer_.filters % 4 == 0 && aligned(first.b) && aligned(second.b);
+    const bool left = geometry_.input.channels % 4 == 0 && first.a.by_fours() && second.a.by_fours();
+    const bool right = vectors && layer_.kernel <= kMaskedKernel && layer_.filters % 4 == 0 && first.b.by_fours() &&
+                       second.b.by_fours();
     ForwardPlan plan;
     plan.vectors = !right ? Vectors::none : left ? Vectors::full : Vectors::half;
     plan.tile = choose_gather_tile(weights_.pixels, layer_.filters, weights_.rows, plan.vectors);
@@ -78,8 +75,7 @@ class ConvolutionLaunches {
     WeightTile weight_tile = WeightTile::m64n64;
     bool data_vectors = false;
     Vectors vectors = Vectors::none;
-    /// One launch can do it all.
-    bool joint() const { return data.size() == 1 && weights.row_tiles > 0 && data_vectors && vectors == Vectors::full; }
+    bool joint = false;  ///< one launch does it all
   };
   /// dx = sum over terms (dz, w);  dw = sum over terms (x, dz), db = column sums of bias_source. Empty: not wanted.
   BackwardPlan plan_backward(const Array& dx, const Term& dx_first, const Term& dx_second, const Array& dw,
@@ -87,10 +83,10 @@ class ConvolutionLaunches {
                              bool vectors = true) const {
     BackwardPlan plan;
     vectors = vectors && layer_.kernel <= kMaskedKernel;
-    plan.data_vectors = vectors && layer_.filters % 4 == 0 && aligned(dx_first.a) && aligned(dx_first.b) &&
-                        aligned(dx_second.a) && aligned(dx_second.b);
-    const bool left = geometry_.input.channels % 4 == 0 && aligned(dw_first.a) && aligned(dw_second.a);
-    const bool right = vectors && layer_.filters % 4 == 0 && aligned(dw_first.b) && aligned(dw_second.b);
+    plan.data_vectors = vectors && layer_.filters % 4 == 0 && dx_first.a.by_fours() && dx_first.b.by_fours() &&
+                        dx_second.a.by_fours() && dx_second.b.by_fours();
+    const bool left = geometry_.input.channels % 4 == 0 && dw_first.a.by_fours() && dw_second.a.by_fours();
+    const bool right = vectors && layer_.filters % 4 == 0 && dw_first.b.by_fours() && dw_second.b.by_fours();
     plan.vectors = !right ? Vectors::none : left ? Vectors::full : Vectors::half;
     // The tile of a class by its mean number of rows.
     const std::int64_t rows = std::int64_t{geometry_.examples} * geometry_.input.height * geometry_.input.width /
@@ -108,6 +104,11 @@ class ConvolutionLaunches {
       for (const GatherShape& shape : backward_data_shapes(layer_, geometry_, plan.data_tile))
         plan.data.push_back(gather_call(shape, plan.data_tile, operand_pairs(dx_first, dx_second), dx));
     if (dw) plan.weights = weight_call(plan.weight_tile, operand_pairs(dw_first, dw_second), dw, bias_source);
+    plan.joint = vectors && dx && dw &&
+                 joint_backward(layer_, geometry_.input,
+                                {dx_first.a, dx_first.b, dx_second.a, dx_second.b, dw_first.a, dw_first.b, dw_second.a,
+                                 dw_second.b});
+    assert(!plan.joint || (plan.data.size() == 1 && plan.data_vectors && plan.vectors == Vectors::full));
     return plan;
   }
 
@@ -141,7 +142,7 @@ class ConvolutionLaunches {
     call.shape = shape, call.pairs = pairs;
     call.out = out.row<float>(0), call.out_stride = out.stride;
     call.column_tiles = tiles_of(shape.columns, columns_of(tile));
-    call.vector_out = shape.columns % 4 == 0 && aligned(out);
+    call.vector_out = shape.columns % 4 == 0 && out.by_fours();
     return call;
   }
   WeightCall weight_call(WeightTile tile, const OperandPairs& pairs, const Array& dw, const Array& bias_source) const {
@@ -152,7 +153,7 @@ class ConvolutionLaunches {
     call.out = out.row<float>(0), call.out_stride = out.stride;
     call.row_tiles = tiles_of(weights_.rows, rows_of(tile));
     call.column_tiles = tiles_of(weights_.columns, columns_of(tile));
-    call.vector_out = weights_.columns % 4 == 0 && aligned(out);
+    call.vector_out = weights_.columns % 4 == 0 && out.by_fours();
     if (layer_.bias && bias_source) {
       const Array db = split ? scratch_.slice(weight_size(), layer_.filters) : bias(dw);
       call.bias = db.row<float>(0), call.bias_stride = db.stride;

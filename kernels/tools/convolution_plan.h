@@ -59,8 +59,6 @@ constexpr int columns_of(GatherTile t) { return t == GatherTile::m128n32 || t ==
 constexpr int rows_of(WeightTile t) { return t == WeightTile::m32n32 ? 32 : t == WeightTile::m16n64 ? 16 : 64; }
 constexpr int columns_of(WeightTile t) { return t == WeightTile::m64n32 || t == WeightTile::m32n32 ? 32 : 64; }
 constexpr int kWeightChunk = 32;
-/// Largest kernel whose taps are told apart by bits; a larger one moves numbers one by one and compares.
-constexpr int kMaskedKernel = 14;
 
 constexpr int tiles_of(std::int64_t size, int tile) { return static_cast<int>((size + tile - 1) / tile); }
 

@@ -14,8 +14,7 @@ struct TaskRows {
   TaskRows() = default;
   explicit TaskRows(const Array& a) : data(a ? a.row<float>(0) : nullptr), stride(a.tasks > 1 ? a.stride : 0) {}
   __device__ float* of(int task) const { return data ? data + task * stride : nullptr; }
-  /// Four numbers at once may be read from any multiple of four.
-  bool aligned() const { return !data || (reinterpret_cast<std::uintptr_t>(data) % 16 == 0 && stride % 4 == 0); }
+  bool by_fours() const { return cumeta::by_fours(data, stride); }
 };
 
 }  // namespace cumeta

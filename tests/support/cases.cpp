@@ -55,6 +55,7 @@ LayerCase named(LayerCase c) {
                                  {c.no_dw, "_nodw"}})
     if (on) c.name += text;
   if (c.fill == Fill::integers) c.name += "_integers";
+  if (c.fill == Fill::far) c.name += "_far";
   return c;
 }
 
@@ -165,6 +166,13 @@ void add_batch_norms(std::vector<LayerCase>& cases) {
         batch_norm(image(40, 40, 4), true, true, 3, 3, 2), batch_norm(image(41, 50, 3), true, true, 3, 1, 1),
         batch_norm(image(40, 40, 4), true, true, 3, 0, 1)})
     cases.push_back(c);
+  // a mean far beyond the deviation: of few rows, of as many as one block sums, of chunks
+  for (LayerCase c :
+       {batch_norm(image(3, 3, 5), true, true, 4, 4, 3), batch_norm(image(26, 26, 4), true, true, 6, 6, 2),
+        batch_norm(image(41, 50, 3), true, true, 4, 3, 1)}) {
+    c.fill = Fill::far;
+    cases.push_back(c);
+  }
 }
 
 LayerCase conv_block(Shape in, Conv2d convolution, bool pooled, int examples, int statistics_rows, int tasks,
@@ -195,6 +203,9 @@ void add_conv_blocks(std::vector<LayerCase>& cases) {
        })
     cases.push_back(c);
   LayerCase first = conv_block(image(28, 28, 1), filters(64, 2), false, 2, 2, 2);
+  first.no_Rx = first.no_dx = true;
+  cases.push_back(first);
+  first = conv_block(image(40, 40, 3), filters(8, 1), false, 1, 1, 1);  // dw in splits
   first.no_Rx = first.no_dx = true;
   cases.push_back(first);
 }
@@ -264,13 +275,16 @@ std::vector<LayerCase> layer_cases() {
 
 std::vector<LayerCase> large_cases() {
   std::vector<LayerCase> cases{
-      // more rows than a chain of additions in float bears, and than CUDA has chunks for
+      // more rows than a chain of additions in float bears
       batch_norm(image(84, 84, 1), true, true, 20, 20, 1), batch_norm(image(84, 84, 1), true, true, 20, 5, 1),
       convolution(image(84, 84, 1), 2, 1, 1, 0, 20, 1), convolution(image(1, 1, 1), 65, 1, 1, 0, 1500, 1),
       // on the CPU more images than one chunk holds, with padded images and without
       convolution(image(28, 28, 1), 64, 3, 2, 1, 11, 1), convolution(image(7, 7, 64), 64, 3, 2, 1, 33, 1),
       // on the CPU more taps to a side than one sum has segments for, in both terms of a tangent
       convolution(image(18, 19, 8), 9, 17, 1, 8, 2, 2), convolution(image(18, 19, 8), 9, 17, 2, 3, 2, 2)};
+  LayerCase far = batch_norm(image(84, 84, 1), true, true, 5, 5, 1);
+  far.fill = Fill::far;
+  cases.push_back(far);
   for (LayerCase& c : cases) c = named(c);
   return cases;
 }
@@ -313,6 +327,12 @@ std::vector<LossCase> loss_cases() {
       c.name += hits ? "_nohits" : "_nodx";
       cases.push_back(c);
     }
+  }
+  // Right and sure of it: the loss and dx[label] are small, and no difference of large numbers may give them.
+  for (const double confidence : {3.0, 8.0, 17.0, 30.0}) {
+    LossCase c = loss(SoftmaxCrossEntropy{}, 5, 6, 1, 1, 2);
+    c.confidence = confidence, c.name += fmt::format("_confidence{}", confidence);
+    cases.push_back(c);
   }
   return cases;
 }

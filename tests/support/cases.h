@@ -13,7 +13,12 @@ namespace cumeta::testing {
 
 /// What is drawn for the arrays of a case: numbers that stay clear of zero, so that no finite difference crosses a
 /// kink, or small integers, on which contractions are exact in every number type and max-pool has ties.
-enum class Fill { random, integers };
+enum class Fill {
+  random,
+  integers,
+  /// x lies within 0.1 of 3, far from zero for its deviation, as the pixels of bright pictures do.
+  far
+};
 
 struct LayerCase {
   std::string name;
@@ -34,7 +39,8 @@ struct LossCase {
   LossGeometry geometry;
   int tasks = 3;
   bool no_hits = false, no_dx = false;
-  double spread = 2.0;  ///< x is drawn from [-spread, spread]
+  double spread = 2.0;      ///< x is drawn from [-spread, spread]
+  double confidence = 0.0;  ///< of classes: what the label's score is above the largest other's, if that is not 0
 };
 
 /// The small and odd sizes, and those of the published models.

@@ -29,12 +29,13 @@ bool record_is_given(const LayerCase& c) {
   return std::holds_alternative<BatchNorm>(c.stage) && c.geometry.statistics_rows == 0;
 }
 
-/// Uniform in +-[0.1, 1]; or whole numbers in [-3, 3].
+/// Uniform in +-[0.1, 1]; or whole numbers in [-3, 3]; or uniform in [2.9, 3.1].
 class Draw {
  public:
   Draw(Fill fill, unsigned seed) : fill_(fill), engine_(seed) {}
   double operator()() {
     if (fill_ == Fill::integers) return static_cast<double>(engine_() % 7) - 3;
+    if (fill_ == Fill::far) return static_cast<float>(2.9 + 0.2 * (engine_() >> 8) * 0x1p-24);
     const double size = 0.1 + 0.9 * (engine_() >> 8) * 0x1p-24;
     return static_cast<float>(engine_() & 1 ? size : -size);
   }
@@ -121,7 +122,7 @@ HostArrays draw_inputs(const LayerCase& c, unsigned seed) {
   HostArrays host;
   for (const Role role : {kW, kX, kDy, kRw, kRx, kRdy}) {
     if (!wanted(c, role)) continue;
-    Draw draw(c.fill, seed * 100 + static_cast<unsigned>(role));
+    Draw draw(c.fill == Fill::far && role != kX ? Fill::random : c.fill, seed * 100 + static_cast<unsigned>(role));
     host[role].resize(static_cast<std::size_t>(role_rows(c, role) * role_size(c, role)));
     for (double& number : host[role]) number = draw();
   }

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 
@@ -38,6 +39,13 @@ LossArrays draw_loss_inputs(const LossCase& c, unsigned seed) {
     host.t.push_back(std::holds_alternative<SoftmaxCrossEntropy>(c.loss)
                          ? static_cast<double>(engine() % static_cast<unsigned>(outputs))
                          : uniform(1));
+  if (c.confidence != 0)
+    for (std::size_t row = 0; row < host.t.size(); ++row) {
+      const auto scores = host.x.begin() + static_cast<std::ptrdiff_t>(row) * outputs;
+      double& right = scores[static_cast<std::ptrdiff_t>(host.t[row])];
+      right = -c.spread;
+      right = static_cast<float>(*std::max_element(scores, scores + outputs) + c.confidence);
+    }
   return host;
 }
 
