@@ -16,7 +16,8 @@ namespace cumeta::testing {
 enum class Fill {
   random,
   integers,
-  /// x lies within 0.1 of 3, far from zero for its deviation, as the pixels of bright pictures do.
+  /// x is 0.1 from 3, far from zero for its deviation and of few values, as pixels are: a long sum's roundings all go
+  /// one way.
   far
 };
 

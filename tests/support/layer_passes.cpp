@@ -29,13 +29,13 @@ bool record_is_given(const LayerCase& c) {
   return std::holds_alternative<BatchNorm>(c.stage) && c.geometry.statistics_rows == 0;
 }
 
-/// Uniform in +-[0.1, 1]; or whole numbers in [-3, 3]; or uniform in [2.9, 3.1].
+/// Uniform in +-[0.1, 1]; or whole numbers in [-3, 3]; or 2.9 and 3.1.
 class Draw {
  public:
   Draw(Fill fill, unsigned seed) : fill_(fill), engine_(seed) {}
   double operator()() {
     if (fill_ == Fill::integers) return static_cast<double>(engine_() % 7) - 3;
-    if (fill_ == Fill::far) return static_cast<float>(2.9 + 0.2 * (engine_() >> 8) * 0x1p-24);
+    if (fill_ == Fill::far) return static_cast<float>(engine_() & 1 ? 3.1 : 2.9);
     const double size = 0.1 + 0.9 * (engine_() >> 8) * 0x1p-24;
     return static_cast<float>(engine_() & 1 ? size : -size);
   }
