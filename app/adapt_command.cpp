@@ -116,6 +116,7 @@ void run(const AdaptArguments& arguments) {
                            {"precision", to_string(recipe.options.precision, recipe.options.device)},
                            {"steps", steps >= 0 ? steps : steps_of(recipe.algorithm)},
                            {"adapted", adapted_json(task.adapted_set(), recipe.model)},
+                           {"device", learner.device_name()},
                            {"support", support.count},
                            {"support_loss", task.support_loss()},
                            {"seconds", adapt_seconds}};

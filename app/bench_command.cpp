@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// cumeta bench: MAML, FOMAML, ANIL and Reptile on a recipe's model and tasks, in interleaved rounds: median and spread,
-// bytes measured and planned, and the ratio second/first order against the law.
+// cumeta bench: a recipe's algorithm beside MAML, FOMAML, ANIL and Reptile on its model and tasks, in interleaved
+// rounds: median and spread, bytes measured and planned, and the ratio second/first order against the law.
 #include <fmt/format.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -36,7 +36,13 @@ std::int64_t resident(const std::string& field) {
   return 0;
 }
 
-/// What making a learner and two updates add to the resident memory, measured in a process of its own.
+/// Memory in use now: of a GPU what nobody has free any more, else this process's resident memory at its highest.
+std::int64_t bytes_in_use(const Options& options, const std::string& field) {
+  return options.device == Device::cuda ? -cuda_machine(options.ordinal).memory : resident(field);
+}
+
+/// What making a learner and two updates take of the memory of their device, measured in a process of its own: a CUDA
+/// device's context is there before. Other programs on the same GPU disturb it.
 std::int64_t measured_bytes(const Recipe& recipe, const Algorithm& algorithm, const HostTasks& tasks) {
   int ends[2];
   if (pipe(ends) != 0) throw Error("bench: no pipe to be had");
@@ -47,11 +53,11 @@ std::int64_t measured_bytes(const Recipe& recipe, const Algorithm& algorithm, co
     close(ends[0]);
     std::int64_t bytes = -1;
     try {
-      const std::int64_t before = resident("VmRSS");
+      const std::int64_t before = bytes_in_use(recipe.options, "VmRSS");
       Learner learner(recipe.model, algorithm, recipe.options);
       learner.meta_update(tasks.batch());
       learner.meta_update(tasks.batch());
-      bytes = resident("VmHWM") - before;
+      bytes = bytes_in_use(recipe.options, "VmHWM") - before;
     } catch (const std::exception&) {  // the parent meets the same error where it can report it
     }
     const bool sent = write(ends[1], &bytes, sizeof bytes) == sizeof bytes;
@@ -80,14 +86,18 @@ struct Contender {
   }
 };
 
-std::vector<Contender> contenders(const Recipe& recipe) {
-  const int steps = std::max(1, steps_of(recipe.algorithm));
-  const double rate = std::visit([](const auto& algorithm) { return algorithm.rate; }, recipe.algorithm);
-  std::vector<Contender> all(4);
-  all[0].algorithm = Maml{.steps = steps, .rate = rate};
-  all[1].algorithm = fomaml(steps, rate);
-  all[2].algorithm = Anil{.steps = steps, .rate = rate};
-  all[3].algorithm = Reptile{.steps = steps, .rate = rate};
+/// The recipe's own algorithm, in the row of its kind, and the others with its steps and rate. FOMAML is the recipe's
+/// MAML in first order, so that their ratio is the price of second order.
+std::vector<Algorithm> algorithms(const Algorithm& own) {
+  const int steps = std::max(1, steps_of(own));
+  const double rate = std::visit([](const auto& algorithm) { return algorithm.rate; }, own);
+  const auto kind = [&](auto other) { return std::holds_alternative<decltype(other)>(own) ? own : Algorithm{other}; };
+  Maml maml = std::get<Maml>(kind(Maml{.steps = steps, .rate = rate})), fomaml = maml;
+  maml.steps = fomaml.steps = steps;
+  maml.order = Order::second, fomaml.order = Order::first;
+  std::vector<Algorithm> all{maml, fomaml, kind(Anil{.steps = steps, .rate = rate}),
+                             kind(Reptile{.steps = steps, .rate = rate})};
+  if (std::holds_alternative<MetaSgd>(own)) all.push_back(own);
   return all;
 }
 
@@ -111,15 +121,21 @@ void run(const BenchArguments& arguments) {
   RecipeTable table = arguments.recipe.empty() ? default_recipe() : read_recipe(arguments.recipe);
   apply(table, arguments.options);
   Recipe recipe = parse_recipe(table);
-  recipe.options.optimizer = Sgd{.rate = 0};  // every round sees the same numbers
+  // The optimizer's work and memory without its effect: every round sees the same numbers.
+  std::visit([](auto& optimizer) { optimizer.rate = 0; }, recipe.options.optimizer);
+  recipe.options.schedule = {};
   const Episodes episodes(with_query(recipe.data()), Subset::train, recipe.options.seed);
   const HostTasks tasks = draw_tasks(episodes, 0, 0, recipe.run.tasks);
   const TaskBatch batch = tasks.batch();
   const bool cuda = recipe.options.device == Device::cuda;
   const int threads = cpu_machine(recipe.options.threads).cores;
 
-  std::vector<Contender> all = contenders(recipe);
-  for (Contender& contender : all) contender.bytes = measured_bytes(recipe, contender.algorithm, tasks);
+  std::vector<Contender> all;
+  for (const Algorithm& algorithm : algorithms(recipe.algorithm)) {
+    Contender& contender = all.emplace_back();
+    contender.algorithm = algorithm;
+    contender.bytes = measured_bytes(recipe, algorithm, tasks);
+  }
   const double cold_peak = cuda ? 0 : measured_fma_peak_gflops(threads, 0.2);
   const std::string precision = to_string(recipe.options.precision, recipe.options.device);
   std::string device;
@@ -144,6 +160,7 @@ void run(const BenchArguments& arguments) {
     results.push_back({{"algorithm", name_of(c.algorithm)},
                        {"order", to_string(order_of(c.algorithm))},
                        {"steps", steps_of(c.algorithm)},
+                       {"adapted", adapted_json(c.plan.adapted_set, recipe.model)},
                        {"tasks", tasks.tasks},
                        {"seconds", c.median_seconds()},
                        {"spread", c.spread()},
@@ -152,7 +169,7 @@ void run(const BenchArguments& arguments) {
                        {"flops", c.plan.flops},
                        {"launches", c.plan.launches},
                        {"layers", json_of(c.plan.layers)},
-                       {"bytes", c.bytes},
+                       {"bytes", c.bytes < 0 ? nlohmann::json() : nlohmann::json(c.bytes)},
                        {"planned_bytes", c.plan.bytes}});
   }
   if (arguments.json)
@@ -188,7 +205,12 @@ void run(const BenchArguments& arguments) {
 
 void add_bench(CLI::App& program) {
   CLI::App* command = program.add_subcommand("bench", "Time and memory of MAML, FOMAML, ANIL, Reptile on a recipe");
-  command->footer("Example:\n  cumeta bench recipes/omniglot_5w1s_maml.toml --data omniglot --rounds 9 --json");
+  command->footer(
+      "The row of the recipe's own algorithm is that algorithm with all its settings (Meta-SGD: a row more); the "
+      "others "
+      "take\n"
+      "its steps and rate. \"measured\" is what a learner and two updates take of the device's memory.\n"
+      "Example:\n  cumeta bench recipes/omniglot_5w1s_maml.toml --data omniglot --rounds 9 --json");
   auto arguments = std::make_shared<BenchArguments>();
   command->add_option("recipe", arguments->recipe, "Recipe; without one the built-in sinusoid_maml");
   command->add_option("--rounds", arguments->rounds, "Interleaved rounds")

@@ -2,6 +2,7 @@
 #include "app/command.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <cerrno>
 #include <cmath>
@@ -19,7 +20,7 @@ void add_recipe_options(CLI::App& command, RecipeOptions& options, bool data) {
       ->type_name("KEY=VALUE");
   command.add_option("--device", options.device, "cpu, cuda or reference (device.kind)")->type_name("DEVICE");
   if (!data) return;
-  command.add_option("--data", options.data, "Where the data lies (data.root, or data.path of a task file)")
+  command.add_option("--data", options.data, "Where the data lies (data.root, or data.path: the tasks to learn from)")
       ->type_name("PATH");
 }
 
@@ -31,19 +32,34 @@ void apply(RecipeTable& table, const RecipeOptions& options) {
   const std::string kind = data == nullptr ? "" : (*data)["kind"].value_or(std::string());
   if (kind == "sinusoid")
     throw UsageError("--data " + options.data + ": the sinusoid family needs no data; leave it out");
-  if (!std::filesystem::exists(options.data))
-    throw UsageError("--data " + options.data + ": there is no such file or folder");
-  set_value(table, kind == "tasks" ? "data.path" : "data.root",
-            std::filesystem::absolute(options.data).lexically_normal().string());
+  std::error_code failure;
+  const bool there = std::filesystem::exists(options.data, failure);
+  if (failure) throw UsageError(fmt::format("--data {}: cannot be read: {}", options.data, failure.message()));
+  if (!there) throw UsageError("--data " + options.data + ": there is no such file or folder");
+  const std::filesystem::path whole = std::filesystem::absolute(options.data, failure);
+  if (failure)
+    throw UsageError(fmt::format("--data {}: cannot be found from here: {}", options.data, failure.message()));
+  set_value(table, kind == "tasks" ? "data.path" : "data.root", whole.lexically_normal().string());
 }
 
 void add_json_option(CLI::App& command, bool& json) {
   command.add_flag("--json", json, "One JSON object on stdout instead of text");
 }
 
+Subset subset_from(const std::string& name) {
+  if (name == "train") return Subset::train;
+  if (name == "validation") return Subset::validation;
+  if (name == "test") return Subset::test;
+  throw UsageError(fmt::format("--subset {}: is not one of train, validation, test", name));
+}
+
 nlohmann::json adapted_json(std::span<const std::string> names, const Model& model) {
   if (names.size() == parameters(model).size()) return "all";
   return std::vector<std::string>(names.begin(), names.end());
+}
+
+std::string adapted_text(std::span<const std::string> names, const Model& model) {
+  return names.size() == parameters(model).size() ? "all" : fmt::format("{}", fmt::join(names, " "));
 }
 
 void print_json(const nlohmann::json& value) {

@@ -38,10 +38,15 @@ void add_recipe_options(CLI::App& command, RecipeOptions& options, bool data = t
 /// --set, --device and --data applied to the table.
 void apply(RecipeTable& table, const RecipeOptions& options);
 
+/// The word of --subset.
+Subset subset_from(const std::string& name);
+
 /// --json.
 void add_json_option(CLI::App& command, bool& json);
 /// "all", or the names.
 nlohmann::json adapted_json(std::span<const std::string> names, const Model& model);
+/// The same in one word or many.
+std::string adapted_text(std::span<const std::string> names, const Model& model);
 void print_json(const nlohmann::json& value);
 
 /// Which layers run by whom.

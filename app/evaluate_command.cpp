@@ -82,13 +82,6 @@ void print_table(const std::vector<std::pair<std::string, Measured>>& all, const
   }
 }
 
-Subset subset_from(const std::string& name) {
-  if (name == "test") return Subset::test;
-  if (name == "validation") return Subset::validation;
-  if (name == "train") return Subset::train;
-  throw UsageError(fmt::format("--subset {}: is not one of train, validation, test", name));
-}
-
 void run(const EvaluateArguments& arguments) {
   TrainedRun trained = open_run(arguments.run, arguments.checkpoint);
   apply(trained.recipe, arguments.options);

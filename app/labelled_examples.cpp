@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <set>
 
 #include "app/task_tensors.h"
 #include "cumeta/error.h"
@@ -64,21 +63,6 @@ LabelledExamples from_file(const std::string& path, const std::string& part, con
   return examples;
 }
 
-/// Folders below root that hold PNGs, by their relative names: the classes, in the order in which the library has them.
-std::vector<std::string> class_folders(const std::string& root) {
-  std::set<std::string> names;
-  for (auto entry = fs::recursive_directory_iterator(root); entry != fs::recursive_directory_iterator(); ++entry) {
-    if (entry->path().filename().string().rfind('.', 0) == 0) {
-      if (entry->is_directory()) entry.disable_recursion_pending();
-      continue;
-    }
-    std::string suffix = entry->path().extension().string();
-    std::transform(suffix.begin(), suffix.end(), suffix.begin(), [](unsigned char c) { return std::tolower(c); });
-    if (suffix == ".png") names.insert(fs::relative(entry->path().parent_path(), root).generic_string());
-  }
-  return {names.begin(), names.end()};
-}
-
 LabelledExamples from_folder(const std::string& root, const Recipe& recipe, const std::vector<std::string>& classes) {
   const Shape& input = recipe.model.input;
   ImageFolder folder{.root = root, .height = input.height, .width = input.width, .channels = input.channels};
@@ -86,11 +70,7 @@ LabelledExamples from_folder(const std::string& root, const Recipe& recipe, cons
   const Episodes episodes(folder, Subset::train);
   const ImageView images = episodes.images();
   LabelledExamples examples;
-  examples.class_names = class_folders(root);
-  if (examples.class_names.size() + 1 != images.class_begin.size())
-    throw FileError(
-        fmt::format("{}: {} class folders were listed, but {} read; keep the folder still and without links", root,
-                    examples.class_names.size(), images.class_begin.size() - 1));
+  examples.class_names.assign(images.class_names.begin(), images.class_names.end());
   examples.count = static_cast<int>(images.class_begin.back());
   // Omniglot's ink is black on white in the files and 1 on 0 for the model.
   const bool ink = recipe.source && std::holds_alternative<Omniglot>(*recipe.source);

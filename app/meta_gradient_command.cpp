@@ -64,7 +64,7 @@ void run(const MetaGradientArguments& arguments) {
   RecipeTable table = arguments.recipe.empty() ? default_recipe() : read_recipe(arguments.recipe);
   apply(table, arguments.options);
   const Recipe recipe = parse_recipe(table);
-  const Episodes episodes(TaskFile{arguments.input}, Subset::test);
+  const Episodes episodes(TaskFile{.test_path = arguments.input}, Subset::test);  // in their order
   if (!(episodes.input() == recipe.model.input))
     throw FileError(fmt::format("{}: examples of {} x {} x {} (C, H, W), but the model takes {} x {} x {}",
                                 arguments.input, episodes.input().channels, episodes.input().height,

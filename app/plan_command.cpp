@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "app/command.h"
+#include "cumeta/error.h"
 #include "cumeta/plan.h"
 
 namespace cumeta::app {
@@ -16,11 +17,21 @@ struct PlanArguments {
   bool json = false;
 };
 
+/// Never another GPU's numbers for the one that is not here.
+Machine gpu_here(int ordinal) {
+  try {
+    return cuda_machine(ordinal);
+  } catch (const DeviceUnavailable& error) {
+    throw DeviceUnavailable(
+        fmt::format("{}; to plan for a GPU that is not here, name it: --machine h100", error.what()));
+  }
+}
+
 PlanOptions plan_options(const Recipe& recipe, const std::string& machine) {
   PlanOptions options;
   options.device = recipe.options.device, options.precision = recipe.options.precision;
   if (options.device == Device::cuda)
-    options.machine = cuda_machine(machine.empty() ? "h100" : machine);
+    options.machine = machine.empty() ? gpu_here(recipe.options.ordinal) : cuda_machine(machine);
   else if (machine.empty())
     options.machine = cpu_machine(recipe.options.threads);
   else
@@ -45,6 +56,7 @@ nlohmann::json as_json(const Plan& plan, const Recipe& recipe, const TaskSizes& 
           {"algorithm", name_of(recipe.algorithm)},
           {"order", to_string(plan.order)},
           {"steps", steps_of(recipe.algorithm)},
+          {"adapted", adapted_json(plan.adapted_set, recipe.model)},
           {"tasks", sizes.tasks},
           {"support", sizes.support},
           {"query", sizes.query},
@@ -71,19 +83,25 @@ void run(const PlanArguments& arguments) {
   if (arguments.json)
     print_json(as_json(made, recipe, sizes, options));
   else
-    fmt::print("{}, {} order, {} steps, {} tasks of {} + {}, {} parameters, on {} ({})\n{}\n",
-               name_of(recipe.algorithm), to_string(made.order), steps_of(recipe.algorithm), sizes.tasks, sizes.support,
-               sizes.query, parameter_count(recipe.model), options.machine.name, to_string(made.device), made.text());
+    fmt::print("{}, {} order, {} steps, adapted {}, {} tasks of {} + {}, {} parameters, on {} ({})\n{}\n",
+               name_of(recipe.algorithm), to_string(made.order), steps_of(recipe.algorithm),
+               adapted_text(made.adapted_set, recipe.model), sizes.tasks, sizes.support, sizes.query,
+               parameter_count(recipe.model), options.machine.name, to_string(made.device), made.text());
 }
 
 }  // namespace
 
 void add_plan(CLI::App& program) {
   CLI::App* command = program.add_subcommand("plan", "Bytes, FLOPs, chunks and launches before anything runs");
-  command->footer("Example:\n  cumeta plan recipes/omniglot_5w1s_maml.toml --device cuda --machine h100 --json");
+  command->footer(
+      "With --device cuda and no --machine it plans for the GPU that is here (device.ordinal), and for what is free on "
+      "it.\n"
+      "Example:\n  cumeta plan recipes/omniglot_5w1s_maml.toml --device cuda --machine h100 --json");
   auto arguments = std::make_shared<PlanArguments>();
   command->add_option("recipe", arguments->recipe, "Recipe; without one the built-in sinusoid_maml");
-  command->add_option("--machine", arguments->machine, "A GPU by name: h100, h200, a100, l4, rtx3090, rtx4090, t4")
+  command
+      ->add_option("--machine", arguments->machine,
+                   "A GPU by name: h100, h200, a100, l4, rtx3090, rtx4090, t4; default the one here")
       ->type_name("NAME");
   add_recipe_options(*command, arguments->options);
   add_json_option(*command, arguments->json);

@@ -35,8 +35,10 @@ Reptile parse_reptile(Section& section) {
   reptile.rate = parse_rate(section, reptile.rate);
   reptile.inner =
       section.choice<Reptile::Inner>("inner", "sgd", {{"sgd", Reptile::Inner::sgd}, {"adam", Reptile::Inner::adam}});
-  reptile.beta2 = section.number("beta2", reptile.beta2, 0, 0.9999999);
-  reptile.eps = section.number("eps", reptile.eps, 0, 1);
+  if (reptile.inner == Reptile::Inner::sgd)
+    section.only_with({"beta2", "eps", "inner_state"}, "algorithm.inner = \"adam\"");
+  reptile.beta2 = section.number("beta2", reptile.beta2);
+  reptile.eps = section.number("eps", reptile.eps);
   reptile.inner_state = section.choice<Reptile::InnerState>(
       "inner_state", "carried", {{"carried", Reptile::InnerState::carried}, {"fresh", Reptile::InnerState::fresh}});
   reptile.batch = section.integer("batch", reptile.batch, 0);
@@ -85,7 +87,7 @@ void parse_optimizer(Section section, std::int64_t updates, Options& options) {
     adam.rate = parse_rate(section, adam.rate);
     adam.beta1 = section.number("beta1", adam.beta1, 0, 0.9999999);
     adam.beta2 = section.number("beta2", adam.beta2, 0, 0.9999999);
-    adam.eps = section.number("eps", adam.eps, 0, 1);
+    adam.eps = section.number("eps", adam.eps);
     options.optimizer = adam;
   } else {
     Sgd sgd;
@@ -96,6 +98,8 @@ void parse_optimizer(Section section, std::int64_t updates, Options& options) {
   options.schedule.kind = section.choice<Schedule::Kind>(
       "schedule", "constant",
       {{"constant", Schedule::Kind::constant}, {"linear", Schedule::Kind::linear}, {"cosine", Schedule::Kind::cosine}});
+  if (options.schedule.kind == Schedule::Kind::constant)
+    section.only_with({"final_rate", "schedule_updates"}, "optimizer.schedule linear or cosine");
   options.schedule.final_rate = section.number("final_rate", 0, 0, large);
   options.schedule.updates = section.whole("schedule_updates", updates, 0, many);
   options.clip.value = section.number("clip_value", 0, 0, large);
@@ -103,8 +107,11 @@ void parse_optimizer(Section section, std::int64_t updates, Options& options) {
   section.finish();
 }
 
-EvaluateSettings parse_evaluate(Section section) {
+EvaluateSettings parse_evaluate(Section section, const Algorithm& algorithm, const std::optional<Source>& source) {
   EvaluateSettings settings;
+  if (!std::holds_alternative<Reptile>(algorithm)) section.only_with({"batch"}, "algorithm.kind = \"reptile\"");
+  if (source && std::holds_alternative<TaskFile>(*source))
+    section.only_with({"shots", "query"}, "data that tasks are drawn from (the tasks of a file have their sizes)");
   settings.steps = section.integer("steps", settings.steps, -1, 10000);
   settings.tasks = section.integer("tasks", settings.tasks, 1, 1 << 24);
   settings.seed = static_cast<std::uint64_t>(section.whole("seed", 1, 0, std::numeric_limits<std::int64_t>::max()));
@@ -229,8 +236,8 @@ Recipe parse_recipe(const RecipeTable& table) {
   parse_plan(section("plan"), recipe.options);
   recipe.algorithm = parse_algorithm(section("algorithm"));
   parse_optimizer(section("optimizer"), recipe.run.updates, recipe.options);
-  recipe.evaluate = parse_evaluate(section("evaluate"));
   recipe.source = parse_source(section("data"));
+  recipe.evaluate = parse_evaluate(section("evaluate"), recipe.algorithm, recipe.source);
   recipe.model = parse_model(section("model"), recipe.source ? &*recipe.source : nullptr);
   return recipe;
 }
@@ -248,10 +255,6 @@ const Source& Recipe::data() const {
           if (kind.root.empty())
             throw InvalidArgument(
                 fmt::format("{}: data.root is not set; name the folder with --data FOLDER", source_table.file));
-        if constexpr (requires { kind.path; })
-          if (kind.path.empty())
-            throw InvalidArgument(
-                fmt::format("{}: data.path is not set; name the file with --data FILE", source_table.file));
       },
       *source);
   return *source;

@@ -256,7 +256,7 @@ std::string portable_recipe_text(const toml::table& table) {
     for (const char* key : keys) part->erase(key);
   };
   erase("run", {"threads", "pin", "memory_limit"});
-  erase("data", {"root", "path"});
+  erase("data", {"root", "path", "validation_path", "test_path"});
   return recipe_text(copy);
 }
 

@@ -35,8 +35,8 @@ BatchNorm parse_batch_norm(Section& section) {
   norm.scale = section.flag("scale", norm.scale);
   norm.shift = section.flag("shift", norm.shift);
   norm.statistics = parse_statistics(section);
-  norm.eps = section.number("eps", norm.eps, 0, 1);
-  norm.momentum = section.number("momentum", norm.momentum, 0, 1);
+  norm.eps = section.number("eps", norm.eps);
+  norm.momentum = section.number("momentum", norm.momentum);
   norm.adapted = section.flag("adapted", norm.adapted);
   return norm;
 }
@@ -75,7 +75,7 @@ Layer parse_layer(Section section) {
   } else if (kind == "relu") {
     layer = Relu{};
   } else if (kind == "leaky_relu") {
-    layer = LeakyRelu{section.number("slope", LeakyRelu{}.slope, -1e6, 1e6)};
+    layer = LeakyRelu{section.number("slope", LeakyRelu{}.slope)};
   } else if (kind == "tanh") {
     layer = Tanh{};
   } else if (kind == "max_pool2d") {
@@ -190,6 +190,8 @@ Omniglot parse_omniglot(Section& section) {
   omniglot.root = section.text("root", "");
   omniglot.split = section.choice<OmniglotSplit>(
       "split", "vinyals", {{"vinyals", OmniglotSplit::vinyals}, {"random", OmniglotSplit::random}});
+  if (omniglot.split == OmniglotSplit::vinyals)
+    section.only_with({"split_seed", "train_classes", "validation_classes"}, "data.split = \"random\"");
   omniglot.split_seed = static_cast<std::uint64_t>(section.whole("split_seed", 0, 0, std::int64_t{1} << 62));
   omniglot.train_classes = section.integer("train_classes", omniglot.train_classes, 1, 1623);
   omniglot.validation_classes = section.integer("validation_classes", omniglot.validation_classes, 0, 1623);
@@ -243,7 +245,7 @@ std::optional<Source> parse_source(Section section) {
   } else if (kind == "image_folder") {
     source = parse_image_folder(section);
   } else {
-    source = TaskFile{section.text("path", "")};
+    source = TaskFile{section.text("path", ""), section.text("validation_path", ""), section.text("test_path", "")};
   }
   section.finish();
   return source;

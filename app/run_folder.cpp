@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -21,7 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* csv_header =
-    "update,loss,accuracy,gradient_norm,rate,order,skipped,validation_loss,validation_accuracy\n";
+    "update,loss,accuracy,gradient_norm,rate,order,skipped,validation_loss,validation_accuracy,steps,adapted\n";
 
 [[noreturn]] void refuse_write(const std::string& path) {
   throw FileError(fmt::format("{}: cannot be written: {}", path, std::strerror(errno)));
@@ -60,6 +61,10 @@ nlohmann::json optional_number(const std::optional<double>& value) {
   return value && std::isfinite(*value) ? nlohmann::json(*value) : nlohmann::json();
 }
 nlohmann::json finite_number(double value) { return optional_number(value); }
+std::vector<std::string> words_of(const std::string& text) {
+  std::istringstream in(text);
+  return {std::istream_iterator<std::string>(in), {}};
+}
 std::string cell(const std::optional<double>& value) { return value ? fmt::format("{}", *value) : std::string(); }
 
 }  // namespace
@@ -147,19 +152,22 @@ std::optional<double> RunLog::best_kept(bool accuracy) const { return accuracy ?
 
 void RunLog::write(const LogLine& line) {
   const Update& u = line.update;
-  append(csv_,
-         fmt::format("{},{},{},{},{},{},{},{},{}\n", u.update, u.loss, u.accuracy, u.gradient_norm, u.rate,
-                     to_string(u.order), u.skipped, cell(line.validation_loss), cell(line.validation_accuracy)),
-         csv_path_);
+  append(
+      csv_,
+      fmt::format("{},{},{},{},{},{},{},{},{},{},{}\n", u.update, u.loss,
+                  line.has_accuracy ? fmt::format("{}", u.accuracy) : "", u.gradient_norm, u.rate, to_string(u.order),
+                  u.skipped, cell(line.validation_loss), cell(line.validation_accuracy), u.steps, line.adapted),
+      csv_path_);
   nlohmann::ordered_json object;
   object["update"] = u.update;
   object["loss"] = finite_number(u.loss);
-  object["accuracy"] = finite_number(u.accuracy);
+  object["accuracy"] = line.has_accuracy ? finite_number(u.accuracy) : nlohmann::json();
   object["gradient_norm"] = finite_number(u.gradient_norm);
   object["rate"] = u.rate;
   object["order"] = to_string(u.order);
   object["steps"] = u.steps;
-  object["steps"] = u.steps;
+  object["adapted"] = line.adapted;
+  if (line.adapted != "all") object["adapted"] = words_of(line.adapted);
   object["skipped"] = u.skipped;
   object["support_loss"] = nlohmann::json::array();
   for (const double loss : u.support_loss) object["support_loss"].emplace_back(finite_number(loss));

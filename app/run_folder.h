@@ -52,6 +52,8 @@ TrainedRun open_run(const std::string& run, const std::string& which);
 /// One line of the logs. No clock in it: the same run gives the same bytes.
 struct LogLine {
   Update update;
+  bool has_accuracy = false;  ///< classification with a query set
+  std::string adapted;        ///< names of what the inner loop changes, a blank between them; "all"
   std::optional<double> validation_loss, validation_accuracy;
 };
 

@@ -47,14 +47,19 @@ struct Sheet {
             static_cast<std::uint8_t>(std::lround(value * 255));
       }
   }
+  /// The whole picture or the old one.
   void write(const std::string& path) const {
     png_image png;
     std::memset(&png, 0, sizeof png);
     png.version = PNG_IMAGE_VERSION;
     png.width = static_cast<png_uint_32>(width), png.height = static_cast<png_uint_32>(height);
     png.format = channels == 3 ? PNG_FORMAT_RGB : PNG_FORMAT_GRAY;
-    if (png_image_write_to_file(&png, path.c_str(), 0, bytes.data(), 0, nullptr) == 0)
+    png_alloc_size_t size = PNG_IMAGE_PNG_SIZE_MAX(png);
+    std::string file(size, '\0');
+    if (png_image_write_to_memory(&png, file.data(), &size, 0, bytes.data(), 0, nullptr) == 0)
       throw FileError(fmt::format("{}: cannot be written: {}", path, png.message));
+    file.resize(size);
+    write_text_file(path, file);
   }
 };
 
@@ -87,12 +92,7 @@ void run(const SampleArguments& arguments) {
   RecipeTable table = table_of(arguments.recipe);
   apply(table, arguments.options);
   const Recipe recipe = parse_recipe(table);
-  const Subset subset =
-      arguments.subset == "train"        ? Subset::train
-      : arguments.subset == "validation" ? Subset::validation
-      : arguments.subset == "test"
-          ? Subset::test
-          : throw UsageError(fmt::format("--subset {}: is not one of train, validation, test", arguments.subset));
+  const Subset subset = subset_from(arguments.subset);
   const bool trains = subset == Subset::train;
   const Episodes episodes(trains ? recipe.data() : evaluation_source(recipe), subset,
                           subset == Subset::test ? recipe.evaluate.seed : recipe.options.seed);
@@ -130,7 +130,9 @@ void run(const SampleArguments& arguments) {
 void add_sample(CLI::App& program) {
   CLI::App* command = program.add_subcommand("sample", "Write the tasks that an update sees");
   command->footer(
-      "Updates count from 1. The file goes back in with data.kind = \"tasks\" and into meta-gradient --input.\n"
+      "Updates count from 1. The file goes back in with data.kind = \"tasks\" (data.path to learn from, "
+      "data.validation_path\n"
+      "and data.test_path for the other subsets) and into meta-gradient --input.\n"
       "Example:\n  cumeta sample recipes/omniglot_5w1s_maml.toml --data omniglot --iteration 7 --output "
       "tasks.safetensors "
       "--sheets sheets");

@@ -17,6 +17,8 @@ namespace {
 
 std::string shown(const toml::node* node) {
   if (node == nullptr) return "nothing";
+  if (const auto real = node->as_floating_point())
+    return fmt::format("{}", real->get());  // 0.1, not 0.10000000000000001
   std::ostringstream out;
   node->visit([&](const auto& value) { out << value; });
   std::string text = out.str();
@@ -76,11 +78,24 @@ void Section::refuse_choice(const std::string& key, const std::string& word,
   refuse(key, fmt::format("is not one of {}; did you mean \"{}\"?", fmt::join(names, ", "), nearest(word, names)));
 }
 
+void Section::only_with(std::initializer_list<const char*> keys, const std::string& what) const {
+  for (const char* key : keys)
+    if (has(key)) refuse(key, fmt::format("goes with {} only; leave the key out", what));
+}
+
 double Section::number(const std::string& key, double fallback, double low, double high) {
   const toml::node* node = find(key);
   if (node == nullptr) return fallback;
   const double value = value_of(*node);
   if (!(value >= low && value <= high)) refuse(key, fmt::format("is not a number from {} to {}", low, high));
+  return value;
+}
+
+double Section::number(const std::string& key, double fallback) {
+  const toml::node* node = find(key);
+  if (node == nullptr) return fallback;
+  const double value = value_of(*node);
+  if (!std::isfinite(value)) refuse(key, "is not a finite number");
   return value;
 }
 
@@ -93,10 +108,7 @@ std::int64_t Section::whole(const std::string& key, std::int64_t fallback, std::
     value = exact->get(), good = true;
   else if (const double real = value_of(*node); std::fabs(real) < 1e15 && real == std::floor(real))
     value = static_cast<std::int64_t>(real), good = true;
-  if (!good || value < low || value > high) {
-    if (high >= std::numeric_limits<int>::max()) refuse(key, fmt::format("is not a whole number of at least {}", low));
-    refuse(key, fmt::format("is not a whole number from {} to {}", low, high));
-  }
+  if (!good || value < low || value > high) refuse(key, fmt::format("is not a whole number from {} to {}", low, high));
   return value;
 }
 

@@ -21,6 +21,8 @@ class Section {
 
   bool has(const std::string& key) const;
   double number(const std::string& key, double fallback, double low, double high);
+  /// Any finite number: what it may be is checked where it is used.
+  double number(const std::string& key, double fallback);
   std::int64_t whole(const std::string& key, std::int64_t fallback, std::int64_t low, std::int64_t high);
   int integer(const std::string& key, int fallback, int low, int high = std::numeric_limits<int>::max());
   bool flag(const std::string& key, bool fallback);
@@ -50,8 +52,10 @@ class Section {
 
   /// After the last question: throws for a key that was never asked for.
   void finish() const;
-  /// Throws "file: name.key = value: why".
+  /// Throws "file: name.key = value why".
   [[noreturn]] void refuse(const std::string& key, const std::string& why) const;
+  /// Throws for any of the keys that is given, though nothing would read it: "goes with `what` only".
+  void only_with(std::initializer_list<const char*> keys, const std::string& what) const;
   const std::string& file() const { return file_; }
   const std::string& name() const { return name_; }
 

@@ -143,7 +143,7 @@ class Training {
     fs::remove(folder_.path() + "/validation.safetensors", none);  // what a kill in the middle of validation leaves
     RunLog log(folder_, first);
     best_ = log.best_kept(recipe_.classification());
-    Progress progress(first, last, recipe_.classification() && episodes_.query() > 0, json_);
+    Progress progress(first, last, has_accuracy(), json_);
     progress.note(fmt::format("{}: {}, {} order, {} steps, {} tasks, {}, on {}{}", folder_.path(),
                               name_of(recipe_.algorithm), to_string(order_of(recipe_.algorithm)),
                               steps_of(recipe_.algorithm), recipe_.run.tasks,
@@ -180,7 +180,7 @@ class Training {
     const bool saves = update % run.checkpoint_every == 0 || update == last;
     bool better = false;
     if (reports || validates) {
-      LogLine line{latest_, {}, {}};
+      LogLine line{latest_, has_accuracy(), adapted_text(learner_.adapted_set(), recipe_.model), {}, {}};
       if (validates) {
         validator_->measure_into(line);
         better = take_best(line);
@@ -209,32 +209,37 @@ class Training {
 
   void save() { learner_.save(folder_.last(), recipe_text_); }
 
+  bool has_accuracy() const { return recipe_.classification() && episodes_.query() > 0; }
+
+  nlohmann::json result(bool stopped, double seconds) {
+    nlohmann::json best = nullptr;
+    if (best_) best = {{"metric", recipe_.classification() ? "accuracy" : "loss"}, {"value", *best_}};
+    const bool trained = latest_.update > 0;
+    const Plan plan = learner_.plan_for({recipe_.run.tasks, episodes_.support(), episodes_.query()});
+    return {{"run", folder_.path()},
+            {"updates", learner_.updates()},
+            {"stopped", stopped},
+            {"loss", trained ? nlohmann::json(latest_.loss) : nlohmann::json()},
+            {"accuracy", trained && has_accuracy() ? nlohmann::json(latest_.accuracy) : nlohmann::json()},
+            {"gradient_norm", trained ? nlohmann::json(latest_.gradient_norm) : nlohmann::json()},
+            {"algorithm", name_of(recipe_.algorithm)},
+            {"order", to_string(order_of(recipe_.algorithm))},
+            {"steps", steps_of(recipe_.algorithm)},
+            {"adapted", adapted_json(learner_.adapted_set(), recipe_.model)},
+            {"skipped", learner_.skipped()},
+            {"bytes", plan.bytes},
+            {"seconds", seconds},
+            {"device", learner_.device_name()},
+            {"implementation", to_string(plan.implementation)},
+            {"layers", json_of(plan.layers)},
+            {"precision", to_string(recipe_.options.precision, recipe_.options.device)},
+            {"best", best}};
+  }
+
   void finish(std::int64_t first, Progress& progress) {
     const bool stopped = learner_.updates() < recipe_.run.updates;
     const double seconds = progress.seconds();
-    if (json_) {
-      nlohmann::json best = nullptr;
-      if (best_) best = {{"metric", recipe_.classification() ? "accuracy" : "loss"}, {"value", *best_}};
-      print_json({{"run", folder_.path()},
-                  {"updates", learner_.updates()},
-                  {"stopped", stopped},
-                  {"loss", latest_.update > 0 ? nlohmann::json(latest_.loss) : nlohmann::json()},
-                  {"accuracy", latest_.update > 0 ? nlohmann::json(latest_.accuracy) : nlohmann::json()},
-                  {"gradient_norm", latest_.update > 0 ? nlohmann::json(latest_.gradient_norm) : nlohmann::json()},
-                  {"algorithm", name_of(recipe_.algorithm)},
-                  {"order", to_string(order_of(recipe_.algorithm))},
-                  {"steps", steps_of(recipe_.algorithm)},
-                  {"adapted", adapted_json(learner_.adapted_set(), recipe_.model)},
-                  {"skipped", learner_.skipped()},
-                  {"bytes", learner_.plan_for({recipe_.run.tasks, episodes_.support(), episodes_.query()}).bytes},
-                  {"seconds", seconds},
-                  {"device", learner_.device_name()},
-                  {"implementation", to_string(learner_.options().implementation)},
-                  {"layers", json_of(learner_.plan_for(recipe_.sizes()).layers)},
-                  {"precision", to_string(latest_.precision, recipe_.options.device)},
-                  {"best", best}});
-      return;
-    }
+    if (json_) return print_json(result(stopped, seconds));
     progress.note(stopped ? fmt::format("stopped at update {} and saved; go on with: cumeta train --resume {}",
                                         learner_.updates(), folder_.path())
                           : fmt::format("{} updates in {}, {} of arena; {}", learner_.updates() - first,

@@ -98,6 +98,13 @@ bool cuda_debug() {
   return asked && *asked == '1';
 }
 
+std::size_t free_cuda_memory(int ordinal) {
+  open_device(ordinal, false);
+  std::size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "read a device's free memory");
+  return free;
+}
+
 int list_cuda_devices(CudaDevice* devices, int capacity) {
   const int count = device_count();
   for (int ordinal = 0; ordinal < std::min(count, capacity); ++ordinal) {

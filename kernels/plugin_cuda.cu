@@ -66,6 +66,11 @@ CUMETA_PLUGIN_EXPORT int cumeta_plugin_devices(const cumeta::Host* host, cumeta:
   return cumeta::list_cuda_devices(devices, capacity);
 }
 
+CUMETA_PLUGIN_EXPORT std::size_t cumeta_plugin_free_memory(const cumeta::Host* host, int ordinal) {
+  cumeta::host_of_plugin = host;
+  return cumeta::free_cuda_memory(ordinal);
+}
+
 CUMETA_PLUGIN_EXPORT cumeta::Backend* cumeta_open_backend(const char* build_id, const cumeta::Host* host,
                                                           const cumeta::CudaOptions* options) {
   cumeta::host_of_plugin = host;

@@ -11,6 +11,7 @@
 #include <system_error>
 
 #include "cumeta/error.h"
+#include "kernels/plugin_memory.h"
 #include "kernels/vendor_calls.h"
 #include "plugin_build_id.h"
 
@@ -80,6 +81,7 @@ struct Plugin {
   void* library = nullptr;
   bool emulated = false;
   PluginDevices devices = nullptr;
+  PluginFreeMemory free_memory = nullptr;
   PluginOpen open = nullptr;
 };
 
@@ -125,6 +127,7 @@ Plugin load_plugin() {
   require_same_build(library, plugin.path);
   plugin.emulated = symbol<PluginIsEmulated>(library, plugin.path, "cumeta_plugin_is_emulated")() != 0;
   plugin.devices = symbol<PluginDevices>(library, plugin.path, "cumeta_plugin_devices");
+  plugin.free_memory = symbol<PluginFreeMemory>(library, plugin.path, "cumeta_plugin_free_memory");
   plugin.open = symbol<PluginOpen>(library, plugin.path, "cumeta_open_backend");
   if (!plugin.emulated) require_driver();
   return plugin;
@@ -190,11 +193,24 @@ std::vector<PluginStatus> plugin_status() {
   return list;
 }
 
-Machine machine_of(const CudaDevice& device) {
+namespace {
+
+std::vector<CudaDevice> devices_of(const Plugin& plugin) {
+  std::vector<CudaDevice> devices(64);
+  const int count = plugin.devices(&kHost, devices.data(), static_cast<int>(devices.size()));
+  devices.resize(std::min(devices.size(), static_cast<std::size_t>(count)));
+  return devices;
+}
+
+}  // namespace
+
+Machine cuda_machine(int ordinal) {
+  const Plugin plugin = load_plugin();
   Machine machine;
+  machine.memory = static_cast<std::int64_t>(plugin.free_memory(&kHost, ordinal));  // says what an ordinal may be
+  const CudaDevice device = devices_of(plugin).at(static_cast<std::size_t>(ordinal));
   machine.name = device.name;
   machine.cores = device.multiprocessors;
-  machine.memory = static_cast<std::int64_t>(device.memory);
   machine.shared_memory = static_cast<std::int64_t>(device.shared_memory);
   machine.compute_capability = device.capability;
   const int lanes = device.capability <= 80 ? 64 : 128;  // FP32 units of a multiprocessor
@@ -208,9 +224,7 @@ CudaStatus cuda_status() {
   try {
     const Plugin plugin = load_plugin();
     status.emulated = plugin.emulated;
-    status.devices.resize(64);
-    const int count = plugin.devices(&kHost, status.devices.data(), static_cast<int>(status.devices.size()));
-    status.devices.resize(std::min(status.devices.size(), static_cast<std::size_t>(count)));
+    status.devices = devices_of(plugin);
   } catch (const Error& error) {
     status.devices.clear();
     status.problem = error.what();

@@ -15,8 +15,6 @@ struct CudaStatus {
   std::vector<CudaDevice> devices;
   std::string problem;  ///< why there is no device to use; empty when there is
 };
-/// What a plan must know of a device that is there.
-Machine machine_of(const CudaDevice& device);
 /// Never throws for a device or a plugin that is not there: `problem` says so.
 CudaStatus cuda_status();
 

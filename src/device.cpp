@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "cumeta/error.h"
+#include "src/host_memory.h"
 
 namespace cumeta {
 
@@ -23,17 +24,18 @@ int usable_cores() {
 struct KnownGpu {
   const char* name;
   int multiprocessors;
-  std::int64_t gibibytes;
+  std::int64_t mebibytes;  ///< that the driver shows, error correction on where it is by default
   std::int64_t shared_memory;
   int capability;
   double gflops;
 };
 constexpr KnownGpu known_gpus[] = {
-    {"h100", 132, 80, 232448, 90, 66900},    {"h200", 132, 141, 232448, 90, 66900},
-    {"a100", 108, 80, 166912, 80, 19500},    {"l4", 58, 24, 101376, 89, 30300},
-    {"rtx4090", 128, 24, 101376, 89, 82600}, {"rtx3090", 82, 24, 101376, 86, 35600},
-    {"t4", 40, 16, 65536, 75, 8100},
+    {"h100", 132, 81000, 232448, 90, 66900},    {"h200", 132, 143000, 232448, 90, 66900},
+    {"a100", 108, 81000, 166912, 80, 19500},    {"l4", 58, 22400, 101376, 89, 30300},
+    {"rtx4090", 128, 24200, 101376, 89, 82600}, {"rtx3090", 82, 24200, 101376, 86, 35600},
+    {"t4", 40, 14900, 65536, 75, 8100},
 };
+constexpr std::int64_t context_mebibytes = 512;  // what a process's context and its kernels take before any array
 
 }  // namespace
 
@@ -41,7 +43,7 @@ Machine cpu_machine(int threads) {
   Machine m;
   m.cores = threads > 0 ? threads : usable_cores();
   m.name = fmt::format("cpu, {} thread{}", m.cores, m.cores == 1 ? "" : "s");
-  m.memory = static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
+  m.memory = host_memory();
   return m;
 }
 
@@ -49,7 +51,8 @@ Machine cuda_machine(const std::string& name) {
   std::string known;
   for (const KnownGpu& gpu : known_gpus) {
     if (name == gpu.name)
-      return {name, gpu.multiprocessors, gpu.gibibytes << 30, gpu.shared_memory, gpu.capability, gpu.gflops};
+      return {name,           gpu.multiprocessors, (gpu.mebibytes - context_mebibytes) << 20, gpu.shared_memory,
+              gpu.capability, gpu.gflops};
     known += known.empty() ? gpu.name : std::string(", ") + gpu.name;
   }
   throw InvalidArgument(fmt::format("machine {}: not known; choose one of {}", name, known));

@@ -92,9 +92,21 @@ double median(std::vector<double> numbers) {
   return numbers[numbers.size() / 2];
 }
 
+/// What a stage runs on: the head takes inner steps on the support rows; the body, if there is one, makes features once
+/// and takes the query's gradient, never a Hessian product.
+struct Use {
+  EngineSizes sizes;
+  bool second = false;
+};
+Use use_of(const Problem& p, int stage) {
+  if (stage < p.head_stage) return {p.body_query, false};
+  return {p.support, p.second_order()};
+}
+
 /// What decides a layer's time, as text.
-std::string shape_key(const std::vector<PlacedStage>& stages, bool input_gradient) {
-  std::string key = fmt::format("{}", input_gradient);
+std::string shape_key(const std::vector<PlacedStage>& stages, const Use& use, bool input_gradient) {
+  std::string key =
+      fmt::format("{} {} {} {}", input_gradient, use.second, use.sizes.examples, use.sizes.statistics_rows);
   for (const PlacedStage& s : stages) {
     key += fmt::format(" {}:{}x{}x{}:{}x{}x{}:{}", s.stage.index(), s.input.height, s.input.width, s.input.channels,
                        s.output.height, s.output.width, s.output.channels, s.size);
@@ -110,7 +122,8 @@ VendorLayers measure_fastest(Backend& backend, const Problem& own, const Problem
   VendorLayers chosen(own.model.layers.size(), false);
   std::map<std::string, bool> known;
   bool below_has_parameters = false;
-  for (const PlacedStage& mine : own.layout.stages) {
+  for (std::size_t i = 0; i < own.layout.stages.size(); ++i) {
+    const PlacedStage& mine = own.layout.stages[i];
     std::vector<PlacedStage> theirs;
     std::optional<int> layer;
     for (const PlacedStage& stage : vendor.layout.stages) {
@@ -122,12 +135,13 @@ VendorLayers measure_fastest(Backend& backend, const Problem& own, const Problem
     const bool input_gradient = below_has_parameters;
     below_has_parameters |= mine.size > 0;
     if (!layer) continue;
-    const auto [entry, fresh] = known.try_emplace(shape_key(theirs, input_gradient), false);
+    const Use use = use_of(own, static_cast<int>(i));
+    const auto [entry, fresh] = known.try_emplace(shape_key(theirs, use, input_gradient), false);
     if (fresh) {
-      Chain first(backend, {mine}, own.support, tasks, input_gradient, own.second_order());
-      Chain second(backend, theirs, own.support, tasks, input_gradient, own.second_order());
+      Chain first(backend, {mine}, use.sizes, tasks, input_gradient, use.second);
+      Chain second(backend, theirs, use.sizes, tasks, input_gradient, use.second);
       std::vector<double> of_first, of_second;
-      for (int i = 0; i < rounds; ++i) {
+      for (int round = 0; round < rounds; ++round) {
         of_first.push_back(first.milliseconds());
         of_second.push_back(second.milliseconds());
       }

@@ -7,8 +7,9 @@
 namespace cumeta {
 
 /// Runs every linear and convolution of the problem both ways (as the plan would run them: own fused with what own
-/// fuses, the vendor's with own layers behind it) on `tasks` tasks' support rows: gradient, and Hessian product where
-/// the problem has one. Median of a few rounds; equal shapes are measured once. `own` and `vendor` are the same problem
+/// fuses, the vendor's with own layers behind it) on the rows of `tasks` tasks: in the head the support set's gradient,
+/// and Hessian product where the problem has one; in ANIL's body the query set's gradient. Median of a few rounds;
+/// equal shapes are measured once. `own` and `vendor` are the same problem
 /// laid out without and with all vendor layers.
 VendorLayers measure_fastest(Backend& backend, const Problem& own, const Problem& vendor, int tasks);
 

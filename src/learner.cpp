@@ -69,10 +69,9 @@ Learner::Impl::Impl(const Model& m, const Algorithm& a, const Options& o) : mode
   shape = make_problem(model, algorithm, {1, 1, 1}, place(), Goal::evaluation, Statistics::batch);
   shape.goal = Goal::update;
   adapted_set = adapted_names(model, shape);
+  // What is free before the backend takes its own, which the plan counts.
+  machine = options.device == Device::cuda ? cuda_machine(options.ordinal) : cpu_machine(options.threads);
   backend = open_backend(options);
-  machine = options.device == Device::cuda
-                ? machine_of(cuda_status().devices.at(static_cast<std::size_t>(options.ordinal)))
-                : cpu_machine(options.threads);
   if (options.device == Device::cpu) machine.cores = backend->lanes();  // the affinity may change, the pool does not
   Arena dry(backend->number());
   take_state(dry, shape, options.optimizer);

@@ -60,11 +60,12 @@ void Learner::Impl::refuse_nonfinite(const Prepared& p, int task, int step, std:
   const std::string where = step < steps    ? fmt::format("the support loss before step {}", step)
                             : step == steps ? std::string("the query loss")
                                             : std::string("the meta-gradient");
-  const double inner = std::visit([](const auto& a) { return a.rate; }, algorithm);
-  throw NonFinite(
-      fmt::format("update {}: {} of task {} is not finite (inner rate {}, outer rate {}); lower a rate, clip, or set "
-                  "on_nonfinite = \"skip\"",
-                  number, where, task, inner, rate));
+  double inner = 0;  // the largest there is: rates may be one for each step, array or parameter
+  for (const double held : download(state.rates)) inner = std::max(inner, std::fabs(held));
+  throw NonFinite(fmt::format(
+      "update {}: {} of task {} is not finite (inner rate up to {}, outer rate {}); lower a rate, clip, or set "
+      "on_nonfinite = \"skip\"",
+      number, where, task, inner, rate));
 }
 
 Update Learner::Impl::collect(const Prepared& p, int count) {

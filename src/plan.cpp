@@ -84,6 +84,21 @@ std::vector<PlannedLayers> planned_layers(const Problem& p, const Cut& cut) {
   return all;
 }
 
+/// A GPU's numbers say nothing of a CPU, nor the other way round.
+void check_machine(const PlanOptions& options) {
+  const Machine& m = options.machine;
+  const bool gpu = m.compute_capability > 0 && m.shared_memory > 0;
+  if (options.device == Device::cuda && !gpu)
+    throw InvalidArgument(fmt::format(
+        "plan: device cuda, but machine \"{}\" has compute capability {:.1f} and {} bytes of shared memory; name a "
+        "GPU: cuda_machine(\"h100\"), or cuda_machine(0) for the one of this machine",
+        m.name, m.compute_capability / 10.0, m.shared_memory));
+  if (options.device != Device::cuda && gpu)
+    throw InvalidArgument(
+        fmt::format("plan: device {}, but machine \"{}\" is a GPU; take cpu_machine(), or device cuda",
+                    to_string(options.device), m.name));
+}
+
 }  // namespace
 
 Cut choose_cut(const Problem& p, const PlanOptions& options) {
@@ -95,14 +110,14 @@ Cut choose_cut(const Problem& p, const PlanOptions& options) {
   const bool host = options.device != Device::cuda;
   const int cores = options.device == Device::reference ? 1 : std::max(1, options.machine.cores);
   const bool program = p.program && mlp_shared_bytes(*p.program) <= options.machine.shared_memory;
+  const bool can_recompute = !program && p.goal != Goal::evaluation && p.second_order() && p.steps > 1;
   auto with = [&](int chunk, bool recompute) {
     Cut cut;
     cut.program = program;
-    cut.chunk = std::min(chunk, T), cut.recompute = recompute;
+    cut.chunk = std::min(chunk, T), cut.recompute = recompute && can_recompute;
     cut.lanes = host ? std::min(cores, cut.chunks(T)) : std::min(2, cut.chunks(T));
     return cut;
   };
-  const bool can_recompute = !program && p.goal != Goal::evaluation && p.second_order() && p.steps > 1;
   std::vector<bool> tapes;
   if (options.activations != Activations::recompute) tapes.push_back(false);
   if (options.activations == Activations::recompute || (options.activations == Activations::automatic && can_recompute))
@@ -155,6 +170,7 @@ Plan describe(const Problem& p, const Cut& cut, const PlanOptions& options) {
   const int cores = options.device == Device::cpu ? std::max(1, options.machine.cores) : cut.lanes;
   plan.idle_cores = (cores - plan.chunks % cores) % cores;
   plan.order = p.order;
+  plan.adapted_set = adapted_names(p.model, p);
   plan.implementation = options.implementation;
   plan.layers = planned_layers(p, cut);
   plan.flops = flops(p, p.second_order()), plan.first_order_flops = flops(p, false);
@@ -163,6 +179,7 @@ Plan describe(const Problem& p, const Cut& cut, const PlanOptions& options) {
 }
 
 Plan plan(const Model& model, const Algorithm& algorithm, const TaskSizes& sizes, const PlanOptions& options) {
+  check_machine(options);
   if (options.precision == Precision::tf32 && options.device == Device::cuda &&
       options.machine.compute_capability > 0 && options.machine.compute_capability < 80)
     throw InvalidArgument(fmt::format(

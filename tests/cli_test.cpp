@@ -1,67 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // The program from outside: every command, its JSON, its exit status, its one-line errors.
+#include "tests/support/cli.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "cumeta/tensor_file.h"
-#include "tests/support/pictures.h"
-#include "tests/support/program.h"
 
 namespace cumeta::test {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
-
-class Cli : public ::testing::Test {
- protected:
-  Finished run(const std::vector<std::string>& arguments) {
-    return Process(CUMETA_PROGRAM, arguments, folder_.path()).wait();
-  }
-  json result_of(std::vector<std::string> arguments) {
-    arguments.emplace_back("--json");
-    const Finished done = run(arguments);
-    EXPECT_EQ(done.status, 0) << done.error;
-    EXPECT_EQ(std::count(done.out.begin(), done.out.end(), '\n'), 1) << done.out;
-    return json::parse(done.out, nullptr, false);
-  }
-  /// Status, and exactly one line on stderr that holds `words`.
-  void expect_refused(const std::vector<std::string>& arguments, int status, const std::string& words) {
-    const Finished done = run(arguments);
-    EXPECT_EQ(done.status, status) << done.error;
-    EXPECT_EQ(std::count(done.error.begin(), done.error.end(), '\n'), 1) << done.error;
-    EXPECT_NE(done.error.find(words), std::string::npos) << done.error;
-  }
-  /// A small trained sinusoid run.
-  std::string trained(const std::string& name = "run", const std::vector<std::string>& more = {}) {
-    std::vector<std::string> arguments = {"train",
-                                          "--out",
-                                          path(name),
-                                          "--set",
-                                          "run.updates=30",
-                                          "--set",
-                                          "run.tasks=4",
-                                          "--set",
-                                          "run.report_every=10",
-                                          "--set",
-                                          "run.checkpoint_every=15",
-                                          "--set",
-                                          "run.validate_every=20",
-                                          "--set",
-                                          "run.validate_tasks=5"};
-    arguments.insert(arguments.end(), more.begin(), more.end());
-    const Finished done = run(arguments);
-    EXPECT_EQ(done.status, 0) << done.error;
-    return path(name);
-  }
-  std::string path(const std::string& name) const { return folder_.path(name); }
-
-  Folder folder_;
-};
 
 TEST_F(Cli, EveryCommandHasHelpWithAnExample) {
   EXPECT_EQ(run({"--help"}).status, 0);
@@ -103,6 +55,47 @@ TEST_F(Cli, WhatIsNotThereIsStatusOne) {
   EXPECT_FALSE(fs::exists(path("g")));
 }
 
+TEST_F(Cli, DataThatCannotBeUsedSayWhy) {
+  const std::string omniglot = CUMETA_SOURCE_DIR "/recipes/omniglot_5w1s_maml.toml", endless(400, 'x');
+  expect_refused({"train", omniglot, "--out", path("o"), "--data", endless}, 2, "--data " + endless);
+  expect_refused({"train", omniglot, "--out", path("o"), "--set", "data.root=" + endless}, 1,
+                 endless + "/images_background");
+  // Fewer classes than ways is what was asked for, not what the data are.
+  for (const char* name : {"f/a/1.png", "f/a/2.png", "f/b/1.png", "f/b/2.png"})
+    folder_.put(name, png(4, 4, 8, Colour::grey, [](int, int, int) { return 9; }));
+  const std::vector<std::string> images = {
+      "train",
+      "--out",
+      path("o"),
+      "--set",
+      "data={kind=\"image_folder\",height=4,width=4,channels=1,ways=2,query=1,root=\"" + path("f") + "\"}",
+      "--set",
+      "model={layers=[{kind=\"flatten\"},{kind=\"linear\",outputs=2}]}"};
+  expect_refused(images, 2, "data.validation_classes (0)");
+  expect_refused(images, 2, "run.validate_every=0");
+  EXPECT_FALSE(fs::exists(path("o")));
+  EXPECT_EQ(run({"sample", "--tasks", "7", "--output", path("tasks.safetensors")}).status, 0);
+  const std::vector<std::string> tasks = {"train",
+                                          "--out",
+                                          path("o"),
+                                          "--set",
+                                          "data={kind=\"tasks\",path=\"" + path("tasks.safetensors") + "\"}",
+                                          "--set",
+                                          "model={kind=\"mlp\",input=[1],outputs=1,loss=\"mean_squared_error\"}",
+                                          "--set",
+                                          "run.updates=2"};
+  expect_refused(tasks, 2, "data.validation_path is not set");
+  std::vector<std::string> blind = tasks, judged = tasks;
+  blind.insert(blind.end(), {"--set", "run.validate_every=0"});
+  EXPECT_EQ(run(blind).status, 0);
+  expect_refused({"evaluate", path("o")}, 2, "data.test_path is not set");
+  EXPECT_EQ(run({"sample", "--iteration", "2", "--tasks", "7", "--output", path("unseen.safetensors")}).status, 0);
+  EXPECT_EQ(run({"evaluate", path("o"), "--set", "data.test_path=" + path("unseen.safetensors")}).status, 0);
+  judged[2] = path("judged");
+  judged.insert(judged.end(), {"--set", "data.validation_path=" + path("unseen.safetensors")});
+  EXPECT_EQ(run(judged).status, 0);
+}
+
 TEST_F(Cli, InfoNamesEveryDevice) {
   const json info = result_of({"info"});
   EXPECT_FALSE(info["version"].get<std::string>().empty());
@@ -129,7 +122,8 @@ TEST_F(Cli, PlanIsForAnyMachine) {
   EXPECT_GT(tf32["launches"].get<int>(), there["launches"].get<int>());
   expect_refused({"plan", "--set", "run.memory_limit=1000"}, 1, "1000");
   EXPECT_EQ(there["implementation"], "own");
-  const json vendor = result_of({"plan", "--device", "cuda", "--set", "plan.implementation=vendor"});
+  const json vendor =
+      result_of({"plan", "--device", "cuda", "--machine", "h100", "--set", "plan.implementation=vendor"});
   EXPECT_EQ(vendor["implementation"], "vendor");
   EXPECT_EQ(vendor["layers"][0]["by"], "vendor (cuBLAS)");
   EXPECT_EQ(vendor["layers"][1]["by"], "own");
@@ -268,6 +262,13 @@ TEST_F(Cli, ImagesFromTrainingToAdaptation) {
   EXPECT_EQ(read_tensors(path("t.safetensors")).tensors["support_x"].shape,
             (std::vector<std::int64_t>{2, 2, 1, 28, 28}));
   EXPECT_TRUE(fs::exists(path("sheets/task_0001.png")));
+  // A sheet is whole or the old one: written beside its place, and nothing stays there.
+  fs::create_hard_link(path("sheets/task_0001.png"), path("old.png"));
+  with({"sample", recipe, "--iteration", "3", "--tasks", "2", "--output", path("t.safetensors"), "--sheets",
+        path("sheets")});
+  EXPECT_EQ(fs::hard_link_count(path("sheets/task_0001.png")), 1U);
+  EXPECT_NE(file_bytes(path("old.png")), file_bytes(path("sheets/task_0001.png")));
+  EXPECT_EQ(std::distance(fs::directory_iterator(path("sheets")), {}), 2);
   const json trained = with({"train", recipe, "--out", path("run"), "--set", "run.updates=4", "--set", "run.tasks=3",
                              "--set", "run.validate_every=0"});
   EXPECT_EQ(trained["updates"], 4);
@@ -282,18 +283,18 @@ TEST_F(Cli, ImagesFromTrainingToAdaptation) {
   EXPECT_NE(file_bytes(path("warped.csv")), file_bytes(path("straight.csv")));
   expect_refused({"evaluate", path("run"), "--warp", "sheer=1"}, 2, "shear=NUMBER");
 
-  // Uneven class counts, a class that the support set does not have, names instead of numbers.
+  // Uneven class counts, a class that the support set does not have, a class named train, names instead of numbers.
   const auto square = [](int size) {
     return png(40, 40, 8, Colour::grey, [=](int y, int x, int) { return y < size && x < size ? 0 : 255; });
   };
   folder_.put("support/alpha/1.png", square(10));
   folder_.put("support/alpha/2.png", square(11));
-  folder_.put("support/beta/1.png", square(30));
-  folder_.put("query/beta/1.png", square(29));
+  folder_.put("support/train/1.png", square(30));
+  folder_.put("query/train/1.png", square(29));
   folder_.put("query/unknown/1.png", square(5));
   const Finished table = run({"adapt", path("run"), "--support", path("support"), "--query", path("query")});
   EXPECT_EQ(table.status, 0) << table.error;
-  EXPECT_EQ(table.out.rfind("row,label,predicted,score_0,score_1\n0,beta,", 0), 0U) << table.out;
+  EXPECT_EQ(table.out.rfind("row,label,predicted,score_0,score_1\n0,train,", 0), 0U) << table.out;
   EXPECT_NE(table.out.find("\n1,,"), std::string::npos) << table.out;
   folder_.put("support/gamma/1.png", square(20));
   expect_refused({"adapt", path("run"), "--support", path("support"), "--query", path("query")}, 1,

@@ -165,6 +165,31 @@ TEST_F(CudaProgram, ACheckpointMovesToTheCpuAndBack) {
   }
 }
 
+TEST_F(CudaProgram, ARunThatIsOverSaysWhatItComputedIn) {
+  train("sinusoid_maml.toml", "tf32", "cuda", 2, {"--set", "device.precision=tf32"});
+  EXPECT_EQ(resume("tf32", "cuda", 2)["precision"], "tf32");
+}
+
+/// No other GPU's numbers stand for those of the one that is here.
+TEST_F(CudaProgram, PlanIsForTheGpuThatIsHere) {
+  const json plan = result_of({"plan", "--device", "cuda"});
+  EXPECT_EQ(plan["machine"].get<std::string>().find("h100"), std::string::npos) << plan["machine"];
+  const Finished done = run({"plan", "--device", "cuda", "--set", "device.ordinal=900"});
+  EXPECT_EQ(done.status, 1);
+  EXPECT_NE(done.error.find("--machine h100"), std::string::npos) << done.error;
+}
+
+/// What bench measures is the device's memory: the arena, and little beside it.
+TEST_F(CudaProgram, BenchMeasuresTheDevicesMemory) {
+  const json bench = result_of({"bench", "--device", "cuda", "--rounds", "1", "--set", "run.tasks=64", "--set",
+                                "model.hidden=[128,128]", "--set", "data.shots=50", "--set", "data.query=50"});
+  for (const json& row : bench["results"]) {
+    const double measured = row["bytes"].get<double>(), planned = row["planned_bytes"].get<double>();
+    EXPECT_GE(measured, planned) << row;
+    EXPECT_LE(measured, planned + 64e6) << row;
+  }
+}
+
 TEST_F(CudaProgram, ResumedItEndsInTheSameFiles) {
   train("sinusoid_maml.toml", "straight", "cuda", 12);
   train("sinusoid_maml.toml", "resumed", "cuda", 8);

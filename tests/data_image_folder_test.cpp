@@ -7,6 +7,7 @@
 #include "cumeta/error.h"
 #include "src/data/image_folder.h"
 #include "tests/support/pictures.h"
+#include "tests/support/says.h"
 
 namespace cumeta {
 namespace {
@@ -21,7 +22,7 @@ std::string refusal(const ImageFolder& source, Subset subset = Subset::train) {
   try {
     const Episodes opened(source, subset);
     return "";
-  } catch (const FileError& error) {
+  } catch (const Error& error) {
     EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << error.what();
     return error.what();
   }
@@ -114,6 +115,45 @@ TEST(ImageFolderTable, EveryDefectIsNamed) {
     bad.root = folder.path();
     EXPECT_THROW(Episodes{Source(bad)}, InvalidArgument);
   }
+}
+
+/// Data that are there and whole, but too few for what was asked, are the caller's mistake.
+TEST(ImageFolderTable, TooFewClassesNameTheKeysThatGiveMore) {
+  const test::Folder folder;
+  for (const char* name : {"a", "b", "c"})
+    for (const char* picture : {"/1.png", "/2.png"}) folder.put(std::string(name) + picture, flat(2, 2, 1, 2, 3));
+  ImageFolder source{.root = folder.path(), .height = 2, .width = 2, .ways = 2, .shots = 1, .query = 1};
+  EXPECT_SAYS(Episodes(source, Subset::validation), "data.validation_classes (0)");
+  EXPECT_SAYS(Episodes(source, Subset::validation), "run.validate_every=0");
+  EXPECT_SAYS(Episodes(source, Subset::test), "data.test_classes (0)");
+  source.validation_classes = 2;
+  EXPECT_SAYS(Episodes(source, Subset::train), "lower data.validation_classes (2)");
+  EXPECT_THROW(Episodes(source, Subset::train), InvalidArgument);
+  source.validation_classes = 0, source.query = 2;
+  EXPECT_THROW(Episodes(source, Subset::train), InvalidArgument);
+  source.root = folder.path() + "/" + std::string(400, 'x');  // longer than a name may be
+  EXPECT_THROW(Episodes(source, Subset::train), FileError);
+}
+
+TEST(ImageFolderTable, AFolderTrainIsASubsetOrAClass) {
+  const test::Folder subsets, classes;
+  for (const char* name : {"train/a/1.png", "train/b/1.png", "test/c/1.png"}) subsets.put(name, flat(1, 1, 1, 1, 1));
+  ImageFolder source{.root = subsets.path(), .height = 1, .width = 1, .ways = 1, .shots = 1, .query = 0};
+  EXPECT_EQ(Episodes(source, Subset::train).classes(), 2);
+  EXPECT_SAYS(Episodes(source, Subset::validation), "none for validation");
+  for (int* number : {&source.validation_classes, &source.test_classes}) {
+    *number = 1;
+    EXPECT_SAYS(Episodes(source, Subset::train), "has a folder train");
+    EXPECT_THROW(Episodes(source, Subset::train), InvalidArgument);
+    *number = 0;
+  }
+  source.split_seed = 7;
+  EXPECT_SAYS(Episodes(source, Subset::train), "split_seed 7");
+  for (const char* name : {"train/1.png", "plane/1.png"}) classes.put(name, flat(1, 1, 1, 1, 1));
+  source.root = classes.path();
+  const Episodes episodes(source, Subset::train);
+  const std::span<const std::string> names = episodes.images().class_names;
+  EXPECT_EQ(std::vector<std::string>(names.begin(), names.end()), (std::vector<std::string>{"plane", "train"}));
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ std::string refusal(const Omniglot& source, Subset subset = Subset::train) {
   try {
     const Episodes opened(source, subset);
     return "";
-  } catch (const FileError& error) {
+  } catch (const Error& error) {
     EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << error.what();
     return error.what();
   }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <limits>
 #include <set>
 
@@ -10,6 +11,7 @@
 #include "cumeta/error.h"
 #include "src/safetensors.h"
 #include "tests/support/pictures.h"
+#include "tests/support/says.h"
 
 namespace cumeta {
 namespace {
@@ -36,11 +38,11 @@ safetensors::File two_image_tasks() {
   return file;
 }
 
-class TaskFiles : public testing::Test {
+class TaskFiles : public ::testing::Test {
  protected:
   Episodes open(const safetensors::File& file, Subset subset = Subset::test) const {
     safetensors::write(path_, file);
-    return Episodes(TaskFile{path_}, subset, 1);
+    return Episodes(subset == Subset::train ? TaskFile{.path = path_} : TaskFile{.test_path = path_}, subset, 1);
   }
   std::string refusal(const safetensors::File& file) const {
     try {
@@ -101,6 +103,29 @@ TEST_F(TaskFiles, TrainingChoosesAtRandom) {
   EXPECT_EQ(again[0], x[150]);
 }
 
+/// What is learnt from is never what is judged by.
+TEST_F(TaskFiles, EverySubsetHasItsOwnFile) {
+  const std::string other = folder_.path("other.safetensors");
+  safetensors::File file = two_image_tasks();
+  safetensors::write(path_, file);
+  file.tensors["support_x"] = counted({2, 2, 3, 2, 2}, 500);
+  safetensors::write(other, file);
+  const TaskFile both{.path = path_, .validation_path = other};
+  std::vector<float> x(3 * 12), t(3);
+  Episodes(both, Subset::validation, 1).draw(0, 0, 1, x, t);
+  EXPECT_EQ(x[0], 500);
+  EXPECT_SAYS(Episodes(both, Subset::test, 1), "data.test_path is not set");
+  EXPECT_SAYS(Episodes(TaskFile{.path = path_}, Subset::validation, 1), "data.validation_path is not set");
+  EXPECT_SAYS(Episodes(TaskFile{.path = path_}, Subset::validation, 1), "run.validate_every=0");
+  EXPECT_SAYS(Episodes(TaskFile{.test_path = path_}, Subset::train, 1), "data.path is not set");
+  std::filesystem::create_symlink(path_, folder_.path("link"));
+  for (const std::string& same : {path_, folder_.path("link")}) {
+    EXPECT_SAYS(Episodes(TaskFile{.path = path_, .test_path = same}, Subset::test, 1), "name two files");
+    EXPECT_SAYS(Episodes(TaskFile{.path = path_, .test_path = same}, Subset::train, 1), "name two files");
+  }
+  EXPECT_THROW(Episodes(both, Subset::test, 1), InvalidArgument);
+}
+
 TEST_F(TaskFiles, EveryDefectIsNamed) {
   const auto refused = [&](const char* name, const Tensor& wrong, const char* part) {
     safetensors::File file = two_image_tasks();
@@ -124,7 +149,7 @@ TEST_F(TaskFiles, EveryDefectIsNamed) {
     file.tensors.erase(name);
     EXPECT_NE(refusal(file).find(std::string("no tensor ") + name), std::string::npos);
   }
-  EXPECT_THROW(Episodes(TaskFile{folder_.path("absent")}), FileError);
+  EXPECT_THROW(Episodes(TaskFile{.path = folder_.path("absent")}), FileError);
 }
 
 }  // namespace

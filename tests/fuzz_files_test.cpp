@@ -150,7 +150,7 @@ TEST_F(Fuzz, TaskFiles) {
   const std::string whole = test::sealed_safetensors(header, data);
   const auto open = [&](const std::string& copy) {
     put("copy", copy);
-    const Episodes episodes(TaskFile{path_}, Subset::test, 1);
+    const Episodes episodes(TaskFile{.test_path = path_}, Subset::test, 1);
     const auto rows = static_cast<std::size_t>(episodes.support() + episodes.query());
     std::vector<float> x(rows * static_cast<std::size_t>(episodes.input().size())),
         t(rows * static_cast<std::size_t>(episodes.targets()));

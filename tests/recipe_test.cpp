@@ -101,6 +101,56 @@ TEST(Recipes, BadValuesNameTheKeyAndTheRange) {
   EXPECT_SAYS(parse("[run\nseed = 1"), "test.toml: line");
 }
 
+TEST(Recipes, NumbersNameBothBounds) {
+  EXPECT_SAYS(parse(sinusoid, {"run.updates=2000000000000"}),
+              "2000000000000 is not a whole number from 0 to 1000000000000");
+  EXPECT_SAYS(parse(sinusoid, {"algorithm.kind=reptile", "algorithm.batch=3000000000"}), "from 0 to 2147483647");
+}
+
+/// What nothing would read is refused, with its value and what it goes with.
+TEST(Recipes, KeysWithoutEffectAreRefused) {
+  const auto refused = [](const std::string& text, std::vector<std::string> sets, const char* words) {
+    EXPECT_SAYS(parse(text, sets), words);
+  };
+  const char* reptile = "algorithm.kind=reptile";
+  refused(sinusoid, {"evaluate.batch=5"}, "evaluate.batch = 5 goes with algorithm.kind = \"reptile\" only");
+  refused(sinusoid, {"optimizer.final_rate=0.1"}, "optimizer.final_rate = 0.1 goes with optimizer.schedule linear or");
+  refused(sinusoid, {"optimizer.schedule_updates=10"}, "optimizer.schedule_updates = 10 goes with");
+  refused(sinusoid, {reptile, "algorithm.beta2=0.9"},
+          "algorithm.beta2 = 0.9 goes with algorithm.inner = \"adam\" only");
+  refused(sinusoid, {reptile, "algorithm.eps=1e-3"}, "algorithm.eps = 0.001 goes with");
+  refused(sinusoid, {reptile, "algorithm.inner_state=fresh"}, "algorithm.inner_state = 'fresh' goes with");
+  refused(omniglot, {"data.train_classes=5"}, "data.train_classes = 5 goes with data.split = \"random\" only");
+  refused(omniglot, {"data.validation_classes=5"}, "data.validation_classes = 5 goes with");
+  refused(omniglot, {"data.split_seed=5"}, "data.split_seed = 5 goes with");
+  const std::string tasks = "[data]\nkind = \"tasks\"\n[model]\ninput = [1]\noutputs = 1\nkind = \"mlp\"\n";
+  refused(tasks, {"evaluate.shots=5"}, "evaluate.shots = 5 goes with data that tasks are drawn from");
+  refused(tasks, {"evaluate.query=5"}, "evaluate.query = 5 goes with");
+  // Where they are read, they are taken.
+  EXPECT_EQ(
+      parse(sinusoid, {reptile, "evaluate.batch=5", "algorithm.inner=adam", "algorithm.beta2=0.9"}).evaluate.batch, 5);
+  EXPECT_DOUBLE_EQ(
+      parse(sinusoid, {"optimizer.schedule=cosine", "optimizer.final_rate=0.1"}).options.schedule.final_rate, 0.1);
+  EXPECT_EQ(std::get<Omniglot>(*parse(omniglot, {"data.split=random", "data.train_classes=5"}).source).train_classes,
+            5);
+}
+
+/// A number's bounds stand where it is used: here only that it is one.
+TEST(Recipes, BoundsOfLayersAreTheModels) {
+  const std::string layers =
+      "[model]\ninput = [2]\nloss = \"mean_squared_error\"\nlayers = [{ kind = \"linear\", outputs = 2 }, ";
+  const auto planned = [&](const std::string& layer) {
+    const Recipe recipe = parse(layers + layer + ", { kind = \"linear\", outputs = 1 }]\n");
+    return plan(recipe.model, recipe.algorithm, {1, 1, 1}, {});
+  };
+  EXPECT_SAYS(planned("{ kind = \"leaky_relu\", slope = 2 }"), "slope is 2; it must lie in [0, 1]");
+  EXPECT_SAYS(planned("{ kind = \"leaky_relu\", slope = 2e7 }"), "slope is 20000000; it must lie in [0, 1]");
+  EXPECT_SAYS(planned("{ kind = \"batch_norm\", momentum = 2 }"), "momentum is 2; it must lie in (0, 1]");
+  EXPECT_SAYS(planned("{ kind = \"batch_norm\", eps = 0 }"), "eps is 0");
+  EXPECT_SAYS(planned("{ kind = \"leaky_relu\", slope = inf }"), "slope = inf is not a finite number");
+  EXPECT_SAYS(parse(sinusoid, {"optimizer.eps=nan"}), "optimizer.eps = nan is not a finite number");
+}
+
 TEST(Recipes, FlatJsonOfGoldenFiles) {
   for (const auto& entry : fs::directory_iterator(CUMETA_SOURCE_DIR "/tests/golden")) {
     if (entry.path().extension() != ".json") continue;

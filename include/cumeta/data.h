@@ -55,8 +55,9 @@ struct Omniglot {
 };
 
 /// Any folder of class folders of PNGs, resized by area average. A class is a folder that directly holds PNGs.
-/// If root holds train/ (and validation/ or val/, test/), these are the subsets; otherwise split_seed chooses
-/// validation_classes and test_classes classes, and all others are for training.
+/// If root holds train/ (and validation/ or val/, test/) with class folders in it, these are the subsets and the
+/// split's numbers stay 0; otherwise split_seed chooses validation_classes and test_classes classes, and all others are
+/// for training.
 struct ImageFolder {
   std::string root{};
   int height = 84;
@@ -71,11 +72,14 @@ struct ImageFolder {
   bool shuffle = false;
 };
 
-/// Tasks written in a safetensors file: support_x, support_y and, if there are any, query_x, query_y.
-/// x: [tasks, examples, features] or [tasks, examples, C, H, W]; y: integers [tasks, examples] (labels) or
-/// floats [tasks, examples, outputs].
+/// Tasks written in safetensors files, one for each subset: support_x, support_y and, if there are any, query_x,
+/// query_y. x: [tasks, examples, features] or [tasks, examples, C, H, W]; y: integers [tasks, examples] (labels) or
+/// floats [tasks, examples, outputs]. The tasks of one subset are never those of another: a subset without a file of
+/// its own is refused.
 struct TaskFile {
-  std::string path{};
+  std::string path{};             ///< to learn from
+  std::string validation_path{};  ///< to choose a checkpoint by
+  std::string test_path{};        ///< to report
 };
 
 using Source = std::variant<Sinusoid, Omniglot, ImageFolder, TaskFile>;
@@ -86,12 +90,13 @@ struct ImageView {
   std::span<const std::uint8_t> pixels;
   std::span<const std::uint32_t> class_begin;  ///< one more than there are folders of images (before rotations)
   bool rotations = false;                      ///< class of an episode = 4 * class of the table + quarter turns
+  std::span<const std::string> class_names;    ///< of those folders, below their root
 };
 
 /// A source opened for one subset. The task of (seed, subset, iteration, task) is the same whatever the batch, the
 /// thread or the device: every choice is a Philox draw whose counter they make. draw() may be called by many threads at
 /// once and allocates nothing. Opening throws FileError for data that are missing or damaged, InvalidArgument for too
-/// few classes or images for the episode asked.
+/// few classes or images for the episode asked and for a task file without a file for the subset.
 class CUMETA_API Episodes {
  public:
   explicit Episodes(const Source& source, Subset subset = Subset::train, std::uint64_t seed = 0);
@@ -110,7 +115,7 @@ class CUMETA_API Episodes {
   /// Tasks first_task ... first_task + tasks - 1 of an iteration, one after the other, support rows first:
   /// x = [task][support + query][input], t = [task][support + query][targets]; a label is the float 0 ... ways - 1.
   /// Rows of support and of query are class by class. Pixels are byte * (1.0f / 255).
-  /// A task file: the train subset chooses at random with replacement, the others take the tasks in order, cyclically.
+  /// Task files: the train subset chooses at random with replacement, the others take the tasks in order, cyclically.
   void draw(std::uint64_t iteration, int first_task, int tasks, std::span<float> x, std::span<float> t) const;
 
   // For a backend that draws its own episodes.

@@ -22,16 +22,19 @@ enum class Implementation { own, vendor, fastest };
 struct Machine {
   std::string name;
   int cores = 1;                   ///< CPU cores, or streaming multiprocessors
-  std::int64_t memory = 0;         ///< bytes that a plan may use
+  std::int64_t memory = 0;         ///< bytes that a plan may use; 0: no bound
   std::int64_t shared_memory = 0;  ///< CUDA: bytes per block, opted in
   int compute_capability = 0;      ///< CUDA: 90 for sm_90
   double fma_peak_gflops = 0;      ///< FP32, whole device; 0: unknown
 };
-/// This machine's CPU with `threads` (0: as many as the process may use).
+/// This machine's CPU with `threads` (0: as many as the process may use); its memory is what is installed, or what the
+/// process's control group may use if that is less.
 CUMETA_API Machine cpu_machine(int threads = 0);
-/// A known GPU by name: "h100", "h200", "a100", "l4", "rtx3090", "rtx4090", "t4". Throws InvalidArgument naming the
-/// known ones.
+/// A known GPU by name: "h100", "h200", "a100", "l4", "rtx3090", "rtx4090", "t4"; its memory is what a driver leaves of
+/// what is installed. Throws InvalidArgument naming the known ones.
 CUMETA_API Machine cuda_machine(const std::string& name);
+/// The GPU of this machine with that number; its memory is what is free now. Throws DeviceUnavailable.
+CUMETA_API Machine cuda_machine(int ordinal);
 
 /// One device as `cumeta info` lists it.
 struct DeviceStatus {

@@ -43,8 +43,9 @@ struct Options {
 /// One meta-update. Losses are means over tasks.
 struct Update {
   std::int64_t update = 0;           ///< its number, from 1
-  double loss = 0;                   ///< query loss after the last inner step
-  double accuracy = 0;               ///< of the query set; 0 for regression
+  double loss = 0;                   ///< query loss after the last inner step; Reptile's without a query set: the
+                                     ///< support loss before it
+  double accuracy = 0;               ///< of the query set; 0 for regression and without a query set
   double gradient_norm = 0;          ///< of the meta-gradient before clipping
   double rate = 0;                   ///< outer
   std::vector<double> support_loss;  ///< before each inner step

@@ -27,9 +27,9 @@ enum class Activations { automatic, store, recompute };
 struct PlanOptions {
   Device device = Device::cpu;
   Precision precision = Precision::float32;
-  Machine machine = cpu_machine();
-  std::int64_t memory_limit = 0;  ///< bytes; 0: the machine's memory
-  int chunk = 0;                  ///< tasks of a chunk; 0: chosen (1 per core on the CPU, all that fit on CUDA)
+  Machine machine = cpu_machine();  ///< for cuda name a GPU: cuda_machine("h100"), or cuda_machine(0) of this machine
+  std::int64_t memory_limit = 0;    ///< bytes; 0: the machine's memory
+  int chunk = 0;                    ///< tasks of a chunk; 0: chosen (1 per core on the CPU, all that fit on CUDA)
   Activations activations = Activations::automatic;
   Optimizer optimizer = Adam{};  ///< its moments are part of the arena
   Implementation implementation = Implementation::own;
@@ -55,9 +55,10 @@ struct Plan {
   int lanes = 1;                     ///< workers or streams that hold a workspace
   int chunk = 1;                     ///< tasks per chunk
   int chunks = 1;
-  int idle_cores = 0;  ///< cores without a task in the last round
-  bool recompute = false;
+  int idle_cores = 0;      ///< cores without a task in the last round
+  bool recompute = false;  ///< tapes are refilled; never where one tape is all there is
   Order order = Order::second;
+  std::vector<std::string> adapted_set;  ///< names of what the inner loop changes
   double flops = 0;  ///< of one meta-update by the cost laws, 2 per multiply-add, padding taps counted
   double first_order_flops = 0;
   /// CUDA: kernel nodes of one meta-update's graph; 0 elsewhere. A call of cuBLAS or cuDNN counts as one, it may be
@@ -71,8 +72,8 @@ struct Plan {
   CUMETA_API std::string text() const;  ///< a table for people
 };
 
-/// Throws InvalidArgument for sizes that do not fit together, OutOfMemory (needed, allowed, what to change) when
-/// nothing fits.
+/// Throws InvalidArgument for sizes that do not fit together and for a machine that is not of the device's kind,
+/// OutOfMemory (needed, allowed, what to change) when nothing fits.
 CUMETA_API Plan plan(const Model& model, const Algorithm& algorithm, const TaskSizes& sizes,
                      const PlanOptions& options);
 

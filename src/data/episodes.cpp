@@ -35,7 +35,7 @@ struct Open {
     check_episode("image folder", source.ways, source.shots, source.query);
     return ImageTasks(open_image_folder(source, subset), {source.ways, source.shots, source.query, source.shuffle});
   }
-  Opened operator()(const TaskFile& source) const { return FileTasks(source); }
+  Opened operator()(const TaskFile& source) const { return FileTasks(source, subset); }
 };
 
 }  // namespace

@@ -18,6 +18,15 @@ namespace fs = std::filesystem;
 
 constexpr int deepest = 16;  // a folder that links to one above it would never end
 
+fs::file_type type_of(const std::string& path) {
+  std::error_code failure;
+  const fs::file_type type = fs::status(path, failure).type();
+  if (type == fs::file_type::none)
+    throw FileError(
+        fmt::format("{}: cannot be read ({}); name another, or allow it to be read", path, failure.message()));
+  return type;
+}
+
 bool is_hidden(const std::string& name) {
   return name.starts_with('.') || name.find("/.") != std::string::npos || name.starts_with("__MACOSX");
 }
@@ -34,6 +43,9 @@ zip_t* open_zip(const std::string& path, int flags) {
 }
 
 }  // namespace
+
+bool is_folder(const std::string& path) { return type_of(path) == fs::file_type::directory; }
+bool is_there(const std::string& path) { return type_of(path) != fs::file_type::not_found; }
 
 struct FileTree::Archive {
   explicit Archive(const std::string& path, int flags = 0) : handle(open_zip(path, flags)) {}

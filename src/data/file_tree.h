@@ -8,6 +8,10 @@
 
 namespace cumeta {
 
+/// Whether there is a folder, or anything, of that name. FileError where the system cannot say.
+bool is_folder(const std::string& path);
+bool is_there(const std::string& path);
+
 class FileTree {
  public:
   /// Everything below a folder on disk; hidden files (".name") are left out.

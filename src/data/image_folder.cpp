@@ -42,19 +42,53 @@ std::map<std::string, std::vector<ImageFile>> list_classes(const FileTree& tree)
   return classes;
 }
 
-/// root itself, or its folder for the subset when it has a folder train.
-std::string folder_of(const std::string& root, Subset subset, bool& has_subsets) {
-  namespace fs = std::filesystem;
-  if (!fs::is_directory(root))
+/// Whether root holds a folder train of class folders. One that holds PNGs and no folder is a class of that name.
+bool holds_subsets(const std::string& root) {
+  if (!is_folder(root))
     throw FileError(fmt::format("{}: is not a folder; name a folder of class folders of PNGs", root));
-  has_subsets = fs::is_directory(root + "/train");
-  if (!has_subsets) return root;
-  if (subset == Subset::validation && !fs::is_directory(root + "/validation") && fs::is_directory(root + "/val"))
+  if (!is_folder(root + "/train")) return false;
+  const FileTree train = FileTree::folder(root + "/train");
+  return train.names().empty() || std::any_of(train.names().begin(), train.names().end(), [](const std::string& name) {
+           return name.find('/') != std::string::npos;
+         });
+}
+
+/// The remedy where there is no class to validate or test on.
+const char* without(Subset subset) {
+  return subset == Subset::validation ? ", or set run.validate_every=0 to train without validation" : "";
+}
+
+/// The folder of the subset beside the folder train.
+std::string folder_of(const std::string& root, Subset subset) {
+  if (subset == Subset::validation && !is_folder(root + "/validation") && is_folder(root + "/val"))
     return root + "/val";
   const std::string folder = root + "/" + name_of(subset);
-  if (!fs::is_directory(folder))
-    throw FileError(fmt::format("{}: has a folder train, but none for {}", root, name_of(subset)));
+  if (!is_folder(folder))
+    throw FileError(fmt::format("{}: has a folder train, but none for {}; make {}{}", root, name_of(subset), folder,
+                                without(subset)));
   return folder;
+}
+
+void check_split(const ImageFolder& source, bool has_subsets, std::int64_t count) {
+  if (has_subsets && (source.validation_classes != 0 || source.test_classes != 0 || source.split_seed != 0))
+    throw InvalidArgument(fmt::format(
+        "image folder: {} validation_classes and {} test_classes by split_seed {}, but {} has a folder train: its "
+        "folders are the subsets; leave data.validation_classes, data.test_classes and data.split_seed out",
+        source.validation_classes, source.test_classes, source.split_seed, source.root));
+  if (!has_subsets && (source.validation_classes < 0 || source.test_classes < 0 ||
+                       source.validation_classes + std::int64_t{source.test_classes} >= count))
+    throw InvalidArgument(fmt::format(
+        "image folder: {} validation_classes and {} test_classes of the {} classes in {}; leave some to learn from",
+        source.validation_classes, source.test_classes, count, source.root));
+}
+
+/// How a split by numbers gives a subset more classes, for messages.
+std::string more_classes(const ImageFolder& source, Subset subset) {
+  if (subset == Subset::train)
+    return fmt::format("lower data.validation_classes ({}) or data.test_classes ({})", source.validation_classes,
+                       source.test_classes);
+  if (subset == Subset::test) return fmt::format("raise data.test_classes ({})", source.test_classes);
+  return fmt::format("raise data.validation_classes ({}){}", source.validation_classes, without(subset));
 }
 
 void convert(const PngImage& png, const Shape& to, std::span<std::uint8_t> bytes) {
@@ -73,26 +107,22 @@ ImageTable open_image_folder(const ImageFolder& source, Subset subset) {
   if (source.channels != 1 && source.channels != 3)
     throw InvalidArgument(fmt::format("image folder: {} channels; give 1 (grey) or 3 (RGB)", source.channels));
 
-  bool has_subsets = false;
-  const FileTree tree = FileTree::folder(folder_of(source.root, subset, has_subsets));
+  const bool has_subsets = holds_subsets(source.root);
+  const FileTree tree = FileTree::folder(has_subsets ? folder_of(source.root, subset) : source.root);
   const auto classes = list_classes(tree);
   if (classes.empty()) throw FileError(fmt::format("{}: has no class folder with PNGs", tree.path()));
+  check_split(source, has_subsets, static_cast<std::int64_t>(classes.size()));
   std::vector<std::uint32_t> chosen(classes.size());
   for (std::size_t i = 0; i < chosen.size(); ++i) chosen[i] = static_cast<std::uint32_t>(i);
   if (!has_subsets) {
-    const auto count = static_cast<std::int64_t>(classes.size());
-    if (source.validation_classes < 0 || source.test_classes < 0 ||
-        source.validation_classes + std::int64_t{source.test_classes} >= count)
-      throw InvalidArgument(fmt::format(
-          "image folder: {} validation_classes and {} test_classes of the {} classes in {}; leave some to learn from",
-          source.validation_classes, source.test_classes, count, source.root));
-    const auto validation = static_cast<std::uint32_t>(source.validation_classes),
+    const auto all = static_cast<std::uint32_t>(classes.size()),
+               validation = static_cast<std::uint32_t>(source.validation_classes),
                test = static_cast<std::uint32_t>(source.test_classes);
-    const auto all = static_cast<std::uint32_t>(count);
     chosen = random_split(all, all - validation - test, validation, source.split_seed, subset);
   }
 
   ImageTable table;
+  if (!has_subsets) table.more = more_classes(source, subset);
   table.where = fmt::format("{} ({})", source.root, name_of(subset));
   table.shape = image(source.height, source.width, source.channels);
   std::vector<ImageFile> files;

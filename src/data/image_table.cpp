@@ -24,17 +24,21 @@ const char* name_of(Subset subset) {
 
 ImageTasks::ImageTasks(ImageTable table, EpisodeRows rows) : table_(std::move(table)), rows_(rows) {
   if (table_.classes() < rows.ways)
-    throw FileError(fmt::format("{}: {} classes are too few for {} ways; ask for fewer ways or another split",
-                                table_.where, table_.classes(), rows.ways));
+    throw InvalidArgument(fmt::format("{}: {} classes are too few for {} ways; lower data.ways, or {}", table_.where,
+                                      table_.classes(), rows.ways,
+                                      table_.more.empty() ? "choose another split" : table_.more));
   if (rows.shuffled && rows.ways * rows.shots > most_choices)
-    throw FileError(fmt::format("{}: {} ways of {} shots are more support rows than can be shuffled ({})", table_.where,
-                                rows.ways, rows.shots, most_choices));
+    throw InvalidArgument(
+        fmt::format("{}: {} ways of {} shots are more support rows than can be shuffled ({}); lower data.shots",
+                    table_.where, rows.ways, rows.shots, most_choices));
   for (int c = 0; c < table_.folders(); ++c) {
     const auto place = static_cast<std::size_t>(c);
     const std::uint32_t images = table_.class_begin[place + 1] - table_.class_begin[place];
     if (images < static_cast<std::uint32_t>(rows.shots + rows.query))
-      throw FileError(fmt::format("{}: class {} has {} images, too few for {} shots and {} query images", table_.where,
-                                  table_.class_names[place], images, rows.shots, rows.query));
+      throw InvalidArgument(
+          fmt::format("{}: class {} has {} images, too few for {} shots and {} query images; lower data.shots or "
+                      "data.query",
+                      table_.where, table_.class_names[place], images, rows.shots, rows.query));
   }
 }
 
@@ -47,7 +51,9 @@ SourceSizes ImageTasks::sizes() const {
           .classes = table_.classes()};
 }
 
-ImageView ImageTasks::view() const { return {table_.shape, table_.pixels, table_.class_begin, table_.rotations}; }
+ImageView ImageTasks::view() const {
+  return {table_.shape, table_.pixels, table_.class_begin, table_.rotations, table_.class_names};
+}
 
 void ImageTasks::draw(const TaskName& name, float* x, float* t) const {
   Draws draws = name.draws();

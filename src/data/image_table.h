@@ -18,6 +18,7 @@ struct ImageTable {
   std::vector<std::uint32_t> class_begin{0};
   std::vector<std::string> class_names;
   bool rotations = false;
+  std::string more;  ///< what gives the subset more classes, for messages
 
   int folders() const { return static_cast<int>(class_names.size()); }
   int classes() const { return folders() * (rotations ? 4 : 1); }
@@ -27,7 +28,7 @@ const char* name_of(Subset subset);
 
 class ImageTasks {
  public:
-  /// FileError when the table has too few classes, or a class too few images, for the episode.
+  /// InvalidArgument when the table has too few classes, or a class too few images, for the episode.
   ImageTasks(ImageTable table, EpisodeRows rows);
   SourceSizes sizes() const;
   void draw(const TaskName& name, float* x, float* t) const;

@@ -6,7 +6,6 @@
 
 #include <cmath>
 #include <deque>
-#include <filesystem>
 
 #include "cumeta/error.h"
 #include "src/data/area_average.h"
@@ -23,8 +22,8 @@ constexpr std::uint64_t file_area = std::uint64_t{file_side} * file_side;
 
 FileTree open_set(const std::string& root, const std::string& set) {
   const std::string folder = root + "/" + set, zip = folder + ".zip";
-  if (std::filesystem::is_directory(folder)) return FileTree::folder(folder);
-  if (!std::filesystem::exists(zip))
+  if (is_folder(folder)) return FileTree::folder(folder);
+  if (!is_there(zip))
     throw FileError(fmt::format(
         "{}: has neither {}.zip nor a folder {}; name the folder that holds Omniglot's two zips", root, set, set));
   return FileTree::zip(zip);
@@ -123,6 +122,9 @@ ImageTable open_omniglot(const Omniglot& source, Subset subset) {
   table.shape = image(side, side, 1);
   table.rotations = source.rotations && subset == Subset::train;
   std::vector<ImageFile> files;
+  if (source.split == OmniglotSplit::random && subset != Subset::test)
+    table.more = subset == Subset::train ? fmt::format("raise data.train_classes ({})", source.train_classes)
+                                         : fmt::format("raise data.validation_classes ({})", source.validation_classes);
   for (const std::uint32_t index : characters_of(source, subset, characters.size())) {
     const Character& character = characters[index];
     add_class(table, files, character.name.alphabet + "/" + character.name.character, character.files);

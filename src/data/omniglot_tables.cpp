@@ -5,10 +5,10 @@
 #include <fmt/format.h>
 
 #include <charconv>
-#include <filesystem>
 #include <fstream>
 
 #include "cumeta/error.h"
+#include "src/data/file_tree.h"
 
 namespace cumeta {
 namespace {
@@ -59,7 +59,7 @@ void check_count(const std::string& path, std::size_t rows, std::size_t characte
 
 void check_characters(const std::string& root, const std::vector<OmniglotCharacter>& found) {
   const std::string path = root + "/omniglot28_classes.tsv";
-  if (!std::filesystem::exists(path)) return;
+  if (!is_there(path)) return;
   const std::vector<Row> rows = read_table(path, 5);
   check_count(path, rows.size(), found.size());
   for (std::size_t i = 0; i < rows.size(); ++i) {

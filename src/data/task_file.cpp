@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <limits>
 
 #include "cumeta/error.h"
@@ -105,10 +106,34 @@ std::vector<float> join(const std::vector<float>& support, const std::vector<flo
   return both;
 }
 
+/// Tasks to judge by that are those learnt from would say how well they were learnt by heart.
+const std::string& path_of(const TaskFile& source, Subset subset) {
+  const std::pair<const char*, const std::string&> all[] = {{"data.path", source.path},
+                                                            {"data.validation_path", source.validation_path},
+                                                            {"data.test_path", source.test_path}};
+  const auto& [key, path] = all[static_cast<std::size_t>(subset)];
+  if (path.empty())
+    throw InvalidArgument(fmt::format("task file: {} is not set; name a file of tasks to {}", key,
+                                      subset == Subset::train ? "learn from (--data FILE)"
+                                      : subset == Subset::validation
+                                          ? "choose a checkpoint by, none of which is learnt from, or set "
+                                            "run.validate_every=0"
+                                          : "report, none of which is learnt from"));
+  for (const auto& [other_key, other] : all) {
+    std::error_code none;
+    if (&other != &path && !other.empty() && (other == path || std::filesystem::equivalent(other, path, none)))
+      throw InvalidArgument(
+          fmt::format("task file: {} and {} are both {}; the tasks of each subset are its own: name two "
+                      "files",
+                      key, other_key, path));
+  }
+  return path;
+}
+
 }  // namespace
 
-FileTasks::FileTasks(const TaskFile& source) {
-  const std::string& path = source.path;
+FileTasks::FileTasks(const TaskFile& source, Subset subset) {
+  const std::string& path = path_of(source, subset);
   const safetensors::File file = safetensors::read(path);
   const Tensor &sx = file.at("support_x", path), &sy = file.at("support_y", path);
   const Part support_x = read_inputs(path, "support_x", sx);

@@ -11,7 +11,8 @@ namespace cumeta {
 
 class FileTasks {
  public:
-  explicit FileTasks(const TaskFile& source);
+  /// Those of the subset. InvalidArgument when it has no file of its own.
+  FileTasks(const TaskFile& source, Subset subset);
   SourceSizes sizes() const { return sizes_; }
   void draw(const TaskName& name, float* x, float* t) const;
 

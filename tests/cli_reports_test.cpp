@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the program reports of a run: every figure is of that run or null, and no part of the algorithm goes unsaid.
+#include <cmath>
+#include <sstream>
+
+#include "cumeta/tensor_file.h"
+#include "tests/support/cli.h"
+
+namespace cumeta::test {
+namespace {
+
+const std::string recipes = CUMETA_SOURCE_DIR "/recipes/";
+
+TEST_F(Cli, AnAccuracyThatIsNotThereIsNull) {
+  const std::vector<std::string> few = {"--set", "run.updates=2",       "--set", "run.report_every=1",
+                                        "--set", "run.validate_every=0"};
+  const auto trained_by = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), few.begin(), few.end());
+    return result_of(arguments);
+  };
+  write_small_omniglot(folder_, 6);
+  const std::vector<std::string> images = {"train",  recipes + "omniglot_5w1s_reptile.toml",
+                                           "--data", folder_.path(),
+                                           "--set",  "data.ways=2",
+                                           "--set",  "data.shots=2",
+                                           "--set",  "algorithm.batch=2",
+                                           "--set",  "model.filters=4"};
+  const auto with = [](std::vector<std::string> arguments, const std::vector<std::string>& more) {
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  };
+  // Regression; Reptile without a query set; and the same with one, where there is something to count.
+  for (const auto& [arguments, out, there] :
+       {std::tuple(std::vector<std::string>{"train"}, "regression", false), std::tuple(images, "reptile", false),
+        std::tuple(with(images, {"--set", "data.query=1"}), "judged", true)}) {
+    SCOPED_TRACE(out);
+    const json result = trained_by(with(arguments, {"--out", path(out)}));
+    EXPECT_EQ(result["accuracy"].is_number(), there) << result["accuracy"];
+    EXPECT_TRUE(result["loss"].is_number());
+    std::istringstream csv(file_bytes(path(out) + "/log.csv")), lines(file_bytes(path(out) + "/log.jsonl"));
+    std::string header, row, line;
+    std::getline(csv, header), std::getline(csv, row), std::getline(lines, line);
+    EXPECT_EQ(
+        header,
+        "update,loss,accuracy,gradient_norm,rate,order,skipped,validation_loss,validation_accuracy,steps,adapted");
+    std::vector<std::string> cells;
+    std::istringstream parts(row);
+    for (std::string cell; std::getline(parts, cell, ',');) cells.push_back(cell);
+    ASSERT_EQ(cells.size(), 11U) << row;
+    EXPECT_EQ(cells[2].empty(), !there) << row;
+    EXPECT_EQ(cells[9], result["steps"].dump()) << row;
+    EXPECT_EQ(cells[10], "all");
+    const json logged = json::parse(line);
+    EXPECT_EQ(logged["accuracy"].is_number(), there) << line;
+    EXPECT_EQ(logged["adapted"], "all");
+    EXPECT_EQ(line.find("steps"), line.rfind("steps")) << line;
+  }
+}
+
+TEST_F(Cli, TheAdaptedSetIsNamedEverywhere) {
+  const std::string anil = recipes + "sinusoid_anil.toml";
+  const json head = {"layers.4.weight", "layers.4.bias"};
+  EXPECT_EQ(result_of({"plan", anil})["adapted"], head);
+  EXPECT_EQ(result_of({"plan"})["adapted"], "all");
+  for (const json& row : result_of({"bench", anil, "--rounds", "1", "--set", "run.tasks=1"})["results"])
+    EXPECT_EQ(row["adapted"], row["algorithm"] == "anil" ? head : json("all")) << row;
+  const json run = result_of({"train", anil, "--out", path("anil"), "--set", "run.updates=1", "--set", "run.tasks=2",
+                              "--set", "run.validate_every=0"});
+  EXPECT_EQ(run["adapted"], head);
+  EXPECT_EQ(json::parse(file_bytes(path("anil") + "/log.jsonl"))["adapted"], head);
+  TensorFile set;
+  set.tensors["x"] = {FileTensor::Type::float32, {2, 1}, {-1, 1}};
+  set.tensors["y"] = {FileTensor::Type::float32, {2, 1}, {1, -1}};
+  write_tensors(path("support.safetensors"), set);
+  const json adapted = result_of(
+      {"adapt", path("anil"), "--support", path("support.safetensors"), "--output", path("adapted.safetensors")});
+  EXPECT_EQ(adapted["adapted"], head);
+  EXPECT_EQ(adapted["device"], run["device"]);
+}
+
+TEST_F(Cli, OneTapeIsNeverRecomputed) {
+  for (const char* single : {"algorithm.order=first", "algorithm.steps=1"}) {
+    const json plan =
+        result_of({"plan", "--set", "algorithm.steps=3", "--set", single, "--set", "plan.activations=recompute"});
+    EXPECT_EQ(plan["recompute"], false) << single;
+  }
+  EXPECT_EQ(result_of({"plan", "--set", "algorithm.steps=3", "--set", "plan.activations=recompute"})["recompute"],
+            true);
+}
+
+TEST_F(Cli, NotFiniteNamesTheRatesThatHold) {
+  const Finished done = run({"train", "--out", path("x"), "--set", "algorithm.rates=[1e9]", "--set",
+                             "algorithm.steps=5", "--set", "run.updates=3", "--set", "run.validate_every=0"});
+  EXPECT_EQ(done.status, 1);
+  EXPECT_NE(done.error.find("inner rate up to 1000000000"), std::string::npos) << done.error;
+}
+
+/// The row of `algorithm` in a bench's results; null when there is none.
+json row_of(const json& bench, const std::string& algorithm) {
+  for (const json& row : bench["results"])
+    if (row["algorithm"] == algorithm) return row;
+  return nullptr;
+}
+
+TEST_F(Cli, BenchTimesTheRecipesOwnAlgorithm) {
+  const auto both = [&](const std::string& recipe, const std::string& algorithm, std::vector<std::string> more = {}) {
+    more.insert(more.end(), {"--set", "run.tasks=2", "--set", "data.query=10"});
+    std::vector<std::string> bench = {"bench", recipes + recipe, "--rounds", "1"}, plan = {"plan", recipes + recipe};
+    for (auto* arguments : {&bench, &plan}) arguments->insert(arguments->end(), more.begin(), more.end());
+    const json result = result_of(bench), planned = result_of(plan), row = row_of(result, algorithm);
+    ASSERT_FALSE(row.is_null()) << result;
+    EXPECT_EQ(row["flops"], planned["flops"]) << recipe;
+    EXPECT_EQ(row["planned_bytes"], planned["bytes"]) << recipe;  // the optimizer's moments among them
+    EXPECT_EQ(row["order"], planned["order"]);
+    EXPECT_EQ(row["steps"], planned["steps"]);
+    EXPECT_TRUE(row["bytes"].is_number()) << row;
+  };
+  both("sinusoid_reptile.toml", "reptile");  // mini-batches of 10 of 50 rows
+  both("sinusoid_meta_sgd.toml", "meta_sgd");
+  both("sinusoid_maml.toml", "maml",
+       {"--set", "algorithm.rate_learned=true", "--set", "algorithm.rate_per_layer=true"});
+  both("sinusoid_anil.toml", "anil", {"--set", "algorithm.first_adapted_layer=2"});
+  // A schedule that ends elsewhere would move the weights from round to round.
+  both("sinusoid_maml.toml", "maml", {"--set", "optimizer.schedule=linear", "--set", "optimizer.final_rate=0.1"});
+}
+
+}  // namespace
+}  // namespace cumeta::test

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// Machines as a plan sees them: memory that is really there, and no plan for a machine of another kind.
+#include <gtest/gtest.h>
+
+#include "cumeta/plan.h"
+#include "src/host_memory.h"
+#include "tests/support/devices.h"
+#include "tests/support/pictures.h"
+#include "tests/support/says.h"
+
+namespace cumeta {
+namespace {
+
+TEST(HostMemory, IsTheLeastLimitOfTheGroupsAbove) {
+  const test::Folder groups;
+  const auto limit = [&](const std::string& membership) { return group_memory_limit(groups.path(), membership); };
+  EXPECT_EQ(limit("0::/a/b\n"), 0);
+  groups.put("a/memory.max", "max\n");
+  EXPECT_EQ(limit("0::/a/b\n"), 0);
+  groups.put("a/b/memory.max", "3000\n");
+  EXPECT_EQ(limit("0::/a/b\n"), 3000);
+  groups.put("a/memory.max", "2000\n");
+  EXPECT_EQ(limit("1:cpu:/a\n0::/a/b\n"), 2000);
+  EXPECT_EQ(limit("0::/elsewhere\n"), 0);
+  // A container sees its own group at the mount.
+  groups.put("memory.max", "1000\n");
+  EXPECT_EQ(limit("0::/\n"), 1000);
+  EXPECT_EQ(limit("0::/not/here\n"), 1000);
+  EXPECT_EQ(limit("0::/a/b\n"), 1000);
+  groups.put("memory.max", "damaged\n");
+  EXPECT_EQ(limit("0::/\n"), 0);
+  EXPECT_EQ(limit(""), 0);
+  EXPECT_EQ(limit("no colons\n:\n::\n0::relative\n"), 0);
+}
+
+TEST(HostMemory, OfTheFirstVersionToo) {
+  const test::Folder groups;
+  groups.put("memory/memory.limit_in_bytes", "9223372036854771712\n");
+  groups.put("memory/job/memory.limit_in_bytes", "500\n");
+  EXPECT_EQ(group_memory_limit(groups.path(), "5:cpu,memory:/job\n0::/\n"), 500);
+  EXPECT_EQ(group_memory_limit(groups.path(), "5:cpu:/job\n"), 0);
+}
+
+TEST(Machines, MemoryIsWhatAProgramGets) {
+  EXPECT_EQ(cpu_machine().memory, host_memory());
+  // Never the number on the box: a driver and a context have their part of it.
+  for (const auto& [name, gibibytes] :
+       {std::pair("h100", 80), std::pair("h200", 141), std::pair("a100", 80), std::pair("l4", 24),
+        std::pair("rtx3090", 24), std::pair("rtx4090", 24), std::pair("t4", 16)}) {
+    const double share = static_cast<double>(cuda_machine(name).memory) / (1073741824.0 * gibibytes);
+    EXPECT_LT(share, 0.99) << name;
+    EXPECT_GT(share, 0.85) << name;
+  }
+}
+
+const Model model{.input = features(1), .layers = {Linear{8}, Relu{}, Linear{1}}, .loss = MeanSquaredError{}};
+
+TEST(Machines, APlanIsForAMachineOfItsDevice) {
+  EXPECT_SAYS(plan(model, Maml{}, {}, {.device = Device::cuda}), "cuda_machine(\"h100\")");
+  EXPECT_SAYS(plan(model, Maml{}, {}, {.device = Device::cuda, .machine = {.name = "mine", .compute_capability = 90}}),
+              "\"mine\" has compute capability 9.0 and 0 bytes of shared memory");
+  EXPECT_SAYS(plan(model, Maml{}, {}, {.device = Device::cpu, .machine = cuda_machine("t4")}), "\"t4\" is a GPU");
+  EXPECT_EQ(plan(model, Maml{}, {}, {.device = Device::cuda, .machine = cuda_machine("t4")}).launches, 2);
+}
+
+TEST(Machines, TheGpuHereHasWhatIsFree_cuda) {
+  using testing::TestDevice;
+  CUMETA_OPEN_OR_SKIP(backend, TestDevice::cuda);
+  const Machine before = cuda_machine(0);
+  EXPECT_GT(before.compute_capability, 0);
+  EXPECT_GT(before.shared_memory, 0);
+  constexpr std::size_t taken = std::size_t{64} << 20;
+  {
+    const auto block = backend.allocate(taken);
+    EXPECT_LE(cuda_machine(0).memory, before.memory - static_cast<std::int64_t>(taken));
+  }
+  EXPECT_THROW(cuda_machine(900), DeviceUnavailable);
+  EXPECT_THROW(cuda_machine(-1), DeviceUnavailable);
+}
+
+}  // namespace
+}  // namespace cumeta
