@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The CUDA backend: memory, streams as lanes, transfers, and a meta-iteration captured in one graph.
+#include <nvtx3/nvToolsExt.h>
+
 #include <cstdio>
 #include <string>
 #include <utility>
@@ -38,7 +40,10 @@ class GraphRecording final : public Recording {
   }
   void run() override {
     check(cudaSetDevice(ordinal_), "run a graph");
-    check(cudaGraphLaunch(executable_.get(), stream_), "run a graph");
+    nvtxRangePushA("cumeta graph");
+    const cudaError_t error = cudaGraphLaunch(executable_.get(), stream_);
+    nvtxRangePop();
+    check(error, "run a graph");
   }
   int kernel_nodes() const override { return kernel_nodes_; }
 

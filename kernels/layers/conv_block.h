@@ -65,7 +65,7 @@ inline int cuda_launches(const ConvBlock& b, const Geometry& g, const PassCall& 
   const auto &v = call.v, &R = call.R;
   const bool joint =
       joint_backward(b.convolution, g.input, {v.w, v.x, v.y, v.r, call.d.y, R.w, R.x, R.r, call.Rd.y, call.scratch});
-  return call.dw() && joint ? 1 : 1 + separate_launches(b.convolution, g, true, call.dw());
+  return joint ? 1 : 1 + separate_launches(b.convolution, g, true, call.dw());
 }
 
 std::unique_ptr<LayerPasses> bind(const ConvBlock&, const Geometry&, Array scratch, ReferenceLane&);

@@ -155,20 +155,29 @@ __device__ __forceinline__ void bias_block(const WeightCall& call, int task, int
   }
 }
 
+/// Which task a block of ConvolutionLaunches::grid works on, and on what of it.
+struct TaskWork {
+  int task, work;
+  __device__ explicit TaskWork(int tasks)
+      : task(static_cast<int>(blockIdx.x) % tasks), work(static_cast<int>(blockIdx.x) / tasks) {}
+};
+
 template <class T, int VA, int VB, bool transposed>
-__global__ void __launch_bounds__(T::threads, T::min_blocks) gather_kernel(const __grid_constant__ GatherCall call) {
+__global__ void __launch_bounds__(T::threads, T::min_blocks)
+    gather_kernel(const __grid_constant__ GatherCall call, int tasks) {
   constexpr Layout LB = transposed ? Layout::along_k : Layout::along_row;
   constexpr int words = T::template shared_words<Layout::along_k, LB>();
   CUMETA_SHARED(float4, shared, words / 4);
-  gather_block<T, VA, VB, transposed>(call, static_cast<int>(blockIdx.x), static_cast<int>(blockIdx.y),
-                                      reinterpret_cast<float*>(shared));
+  const TaskWork b(tasks);
+  gather_block<T, VA, VB, transposed>(call, b.task, b.work, reinterpret_cast<float*>(shared));
 }
 
 template <class T, int VA, int VB>
-__global__ void __launch_bounds__(T::threads, T::min_blocks) weight_kernel(const __grid_constant__ WeightCall call) {
+__global__ void __launch_bounds__(T::threads, T::min_blocks)
+    weight_kernel(const __grid_constant__ WeightCall call, int tasks) {
   constexpr int words = T::template shared_words<Layout::along_row, Layout::along_row>();
   CUMETA_SHARED(float4, shared, words / 4);
-  const int task = static_cast<int>(blockIdx.x), work = static_cast<int>(blockIdx.y);
+  const auto [task, work] = TaskWork(tasks);
   const int blocks = call.row_tiles * call.column_tiles * call.shape.splits;
   if (work < blocks) {
     weight_block<T, VA, VB>(call, task, work, reinterpret_cast<float*>(shared));
@@ -180,13 +189,13 @@ __global__ void __launch_bounds__(T::threads, T::min_blocks) weight_kernel(const
 /// Backward-data and backward-weights side by side.
 template <class D, class W>
 __global__ void __launch_bounds__(D::threads, D::min_blocks < W::min_blocks ? D::min_blocks : W::min_blocks)
-    backward_kernel(const __grid_constant__ GatherCall data, const __grid_constant__ WeightCall weights) {
+    backward_kernel(const __grid_constant__ GatherCall data, const __grid_constant__ WeightCall weights, int tasks) {
   static_assert(D::threads == W::threads);
   constexpr int data_words = D::template shared_words<Layout::along_k, Layout::along_k>();
   constexpr int weight_words = W::template shared_words<Layout::along_row, Layout::along_row>();
   CUMETA_SHARED(float4, storage, (data_words > weight_words ? data_words : weight_words) / 4);
   float* shared = reinterpret_cast<float*>(storage);
-  const int task = static_cast<int>(blockIdx.x), work = static_cast<int>(blockIdx.y);
+  const auto [task, work] = TaskWork(tasks);
   const int weight_blocks = weights.row_tiles * weights.column_tiles * weights.shape.splits;
   const int data_blocks = data.shape.tiles * data.column_tiles;
   // The class with most taps first, then the weights, then the shorter classes.

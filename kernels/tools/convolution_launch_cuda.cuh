@@ -104,7 +104,8 @@ class ConvolutionLaunches {
       for (const GatherShape& shape : backward_data_shapes(layer_, geometry_, plan.data_tile))
         plan.data.push_back(gather_call(shape, plan.data_tile, operand_pairs(dx_first, dx_second), dx));
     if (dw) plan.weights = weight_call(plan.weight_tile, operand_pairs(dw_first, dw_second), dw, bias_source);
-    plan.joint = vectors && dx && dw &&
+    // Also where dw is not wanted: a tape that is made again must meet the sums, in their order, of the first time.
+    plan.joint = vectors && dx &&
                  joint_backward(layer_, geometry_.input,
                                 {dx_first.a, dx_first.b, dx_second.a, dx_second.b, dw_first.a, dw_first.b, dw_second.a,
                                  dw_second.b});
@@ -134,7 +135,8 @@ class ConvolutionLaunches {
   static int weight_work(const WeightCall& w) { return w.row_tiles * w.column_tiles * w.shape.splits + w.bias_blocks; }
 
  private:
-  static dim3 grid(int tasks, int work) { return dim3(static_cast<unsigned>(tasks), static_cast<unsigned>(work)); }
+  /// Block b works on task b mod tasks: a grid's second axis ends at 65535, its first does not.
+  static dim3 grid(int tasks, int work) { return dim3(static_cast<unsigned>(tasks) * static_cast<unsigned>(work)); }
 
   static GatherCall gather_call(const GatherShape& shape, GatherTile tile, const OperandPairs& pairs,
                                 const Array& out) {
