@@ -28,7 +28,42 @@ void require_first_order(Section& section, const std::string& kind, const char* 
   parse_order(section, Order::first);
 }
 
-Reptile parse_reptile(Section& section) {
+/// Of either order: what is left of its keys.
+Maml maml_of_order(Section& section, Order order) {
+  Maml maml;
+  maml.order = order;
+  maml.steps = parse_steps(section, maml.steps, 0);
+  maml.rate = parse_rate(section, maml.rate);
+  maml.rate_per_layer = section.flag("rate_per_layer", false);
+  maml.rate_per_step = section.flag("rate_per_step", false);
+  maml.rate_learned = section.flag("rate_learned", false);
+  maml.rates = section.numbers("rates", large);
+  return maml;
+}
+Algorithm parse_maml(Section& section) { return maml_of_order(section, parse_order(section, Order::second)); }
+Algorithm parse_fomaml(Section& section) {
+  require_first_order(section, "fomaml", "write kind = \"maml\" for the exact order");
+  return maml_of_order(section, Order::first);
+}
+
+Algorithm parse_anil(Section& section) {
+  Anil anil;
+  anil.order = parse_order(section, Order::second);
+  anil.steps = parse_steps(section, anil.steps, 0);
+  anil.rate = parse_rate(section, anil.rate);
+  anil.first_adapted_layer = section.integer("first_adapted_layer", -1, -1, 10000);
+  return anil;
+}
+
+Algorithm parse_meta_sgd(Section& section) {
+  MetaSgd meta_sgd;
+  meta_sgd.order = parse_order(section, Order::second);
+  meta_sgd.steps = parse_steps(section, meta_sgd.steps, 0);
+  meta_sgd.rate = parse_rate(section, meta_sgd.rate);
+  return meta_sgd;
+}
+
+Algorithm parse_reptile(Section& section) {
   require_first_order(section, "reptile", "leave the key out");
   Reptile reptile;
   reptile.steps = parse_steps(section, reptile.steps, 1);
@@ -134,6 +169,7 @@ const std::vector<std::string> all_keys = {"run.seed",
                                            "run.validate_every",
                                            "run.validate_tasks",
                                            "run.on_nonfinite",
+                                           "run.pin",
                                            "device.kind",
                                            "device.ordinal",
                                            "device.precision",
@@ -141,6 +177,16 @@ const std::vector<std::string> all_keys = {"run.seed",
                                            "algorithm.order",
                                            "algorithm.steps",
                                            "algorithm.rate",
+                                           "algorithm.rates",
+                                           "algorithm.rate_per_layer",
+                                           "algorithm.rate_per_step",
+                                           "algorithm.rate_learned",
+                                           "algorithm.first_adapted_layer",
+                                           "algorithm.inner",
+                                           "algorithm.inner_state",
+                                           "algorithm.batch",
+                                           "algorithm.beta2",
+                                           "algorithm.eps",
                                            "plan.chunk",
                                            "plan.activations",
                                            "plan.implementation",
@@ -149,7 +195,19 @@ const std::vector<std::string> all_keys = {"run.seed",
                                            "data.shots",
                                            "data.query",
                                            "data.root",
+                                           "data.path",
+                                           "data.validation_path",
+                                           "data.test_path",
                                            "data.split",
+                                           "data.split_seed",
+                                           "data.train_classes",
+                                           "data.validation_classes",
+                                           "data.test_classes",
+                                           "data.height",
+                                           "data.width",
+                                           "data.channels",
+                                           "data.shuffle",
+                                           "data.warp",
                                            "data.amplitude",
                                            "data.phase",
                                            "data.rotations",
@@ -188,37 +246,13 @@ void check_sections(const RecipeTable& recipe) {
 }  // namespace
 
 Algorithm parse_algorithm(Section section) {
-  const std::string kind = section.choice<std::string>(
-      "kind", "maml",
-      {{"maml", "maml"}, {"fomaml", "fomaml"}, {"anil", "anil"}, {"meta_sgd", "meta_sgd"}, {"reptile", "reptile"}});
-  Algorithm algorithm;
-  if (kind == "maml" || kind == "fomaml") {
-    Maml maml;
-    if (kind == "fomaml") require_first_order(section, kind, "write kind = \"maml\" for the exact order");
-    maml.order = kind == "fomaml" ? Order::first : parse_order(section, Order::second);
-    maml.steps = parse_steps(section, maml.steps, 0);
-    maml.rate = parse_rate(section, maml.rate);
-    maml.rate_per_layer = section.flag("rate_per_layer", false);
-    maml.rate_per_step = section.flag("rate_per_step", false);
-    maml.rate_learned = section.flag("rate_learned", false);
-    maml.rates = section.numbers("rates", large);
-    algorithm = maml;
-  } else if (kind == "anil") {
-    Anil anil;
-    anil.order = parse_order(section, Order::second);
-    anil.steps = parse_steps(section, anil.steps, 0);
-    anil.rate = parse_rate(section, anil.rate);
-    anil.first_adapted_layer = section.integer("first_adapted_layer", -1, -1, 10000);
-    algorithm = anil;
-  } else if (kind == "meta_sgd") {
-    MetaSgd meta_sgd;
-    meta_sgd.order = parse_order(section, Order::second);
-    meta_sgd.steps = parse_steps(section, meta_sgd.steps, 0);
-    meta_sgd.rate = parse_rate(section, meta_sgd.rate);
-    algorithm = meta_sgd;
-  } else {
-    algorithm = parse_reptile(section);
-  }
+  using Parser = Algorithm (*)(Section&);
+  const Algorithm algorithm = section.choice<Parser>("kind", "maml",
+                                                     {{"maml", parse_maml},
+                                                      {"fomaml", parse_fomaml},
+                                                      {"anil", parse_anil},
+                                                      {"meta_sgd", parse_meta_sgd},
+                                                      {"reptile", parse_reptile}})(section);
   section.finish();
   return algorithm;
 }

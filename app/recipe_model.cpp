@@ -41,53 +41,54 @@ BatchNorm parse_batch_norm(Section& section) {
   return norm;
 }
 
+Layer parse_linear(Section& section) {
+  Linear linear;
+  linear.outputs = section.integer("outputs", linear.outputs, 1, 1 << 20);
+  linear.bias = section.flag("bias", linear.bias);
+  linear.initializer = parse_initializer(section.table("initializer"));
+  linear.adapted = section.flag("adapted", linear.adapted);
+  return linear;
+}
+
+Layer parse_conv2d(Section& section) {
+  Conv2d conv;
+  conv.filters = section.integer("filters", conv.filters, 1, 1 << 20);
+  conv.kernel = section.integer("kernel", conv.kernel, 1, 1024);
+  conv.stride = section.integer("stride", conv.stride, 1, 1024);
+  conv.padding = section.integer("padding", conv.padding, 0, 1024);
+  conv.bias = section.flag("bias", conv.bias);
+  conv.initializer = parse_initializer(section.table("initializer"));
+  conv.adapted = section.flag("adapted", conv.adapted);
+  return conv;
+}
+
+Layer parse_max_pool2d(Section& section) {
+  MaxPool2d pool;
+  pool.kernel = section.integer("kernel", pool.kernel, 1, 1024);
+  pool.stride = section.integer("stride", pool.stride, 1, 1024);
+  return pool;
+}
+
+/// A layer that has no keys.
+template <class Plain>
+Layer parse_plain(Section&) {
+  return Plain{};
+}
+
 Layer parse_layer(Section section) {
-  const std::string kind = section.choice<std::string>("kind", "",
-                                                       {{"linear", "linear"},
-                                                        {"conv2d", "conv2d"},
-                                                        {"batch_norm", "batch_norm"},
-                                                        {"relu", "relu"},
-                                                        {"leaky_relu", "leaky_relu"},
-                                                        {"tanh", "tanh"},
-                                                        {"max_pool2d", "max_pool2d"},
-                                                        {"global_average_pool", "global_average_pool"},
-                                                        {"flatten", "flatten"}});
-  Layer layer;
-  if (kind == "linear") {
-    Linear linear;
-    linear.outputs = section.integer("outputs", linear.outputs, 1, 1 << 20);
-    linear.bias = section.flag("bias", linear.bias);
-    linear.initializer = parse_initializer(section.table("initializer"));
-    linear.adapted = section.flag("adapted", linear.adapted);
-    layer = linear;
-  } else if (kind == "conv2d") {
-    Conv2d conv;
-    conv.filters = section.integer("filters", conv.filters, 1, 1 << 20);
-    conv.kernel = section.integer("kernel", conv.kernel, 1, 1024);
-    conv.stride = section.integer("stride", conv.stride, 1, 1024);
-    conv.padding = section.integer("padding", conv.padding, 0, 1024);
-    conv.bias = section.flag("bias", conv.bias);
-    conv.initializer = parse_initializer(section.table("initializer"));
-    conv.adapted = section.flag("adapted", conv.adapted);
-    layer = conv;
-  } else if (kind == "batch_norm") {
-    layer = parse_batch_norm(section);
-  } else if (kind == "relu") {
-    layer = Relu{};
-  } else if (kind == "leaky_relu") {
-    layer = LeakyRelu{section.number("slope", LeakyRelu{}.slope)};
-  } else if (kind == "tanh") {
-    layer = Tanh{};
-  } else if (kind == "max_pool2d") {
-    MaxPool2d pool;
-    pool.kernel = section.integer("kernel", pool.kernel, 1, 1024);
-    pool.stride = section.integer("stride", pool.stride, 1, 1024);
-    layer = pool;
-  } else if (kind == "global_average_pool") {
-    layer = GlobalAveragePool{};
-  } else {
-    layer = Flatten{};
-  }
+  using Parser = Layer (*)(Section&);
+  const auto parser = section.choice<Parser>(
+      "kind", "",
+      {{"linear", parse_linear},
+       {"conv2d", parse_conv2d},
+       {"batch_norm", [](Section& s) { return Layer{parse_batch_norm(s)}; }},
+       {"relu", parse_plain<Relu>},
+       {"leaky_relu", [](Section& s) { return Layer{LeakyRelu{s.number("slope", LeakyRelu{}.slope)}}; }},
+       {"tanh", parse_plain<Tanh>},
+       {"max_pool2d", parse_max_pool2d},
+       {"global_average_pool", parse_plain<GlobalAveragePool>},
+       {"flatten", parse_plain<Flatten>}});
+  const Layer layer = parser(section);
   section.finish();
   return layer;
 }
@@ -185,7 +186,7 @@ void parse_shuffle(Section& section, Kind& source) {
     section.refuse("shuffle", "is not offered by this source");
 }
 
-Omniglot parse_omniglot(Section& section) {
+Source parse_omniglot(Section& section) {
   Omniglot omniglot;
   omniglot.root = section.text("root", "");
   omniglot.split = section.choice<OmniglotSplit>(
@@ -206,7 +207,7 @@ Omniglot parse_omniglot(Section& section) {
   return omniglot;
 }
 
-ImageFolder parse_image_folder(Section& section) {
+Source parse_image_folder(Section& section) {
   ImageFolder folder;
   folder.root = section.text("root", "");
   folder.height = section.integer("height", folder.height, 1, 4096);
@@ -221,6 +222,19 @@ ImageFolder parse_image_folder(Section& section) {
   return folder;
 }
 
+Source parse_sinusoid(Section& section) {
+  Sinusoid sinusoid;
+  sinusoid.amplitude = section.range("amplitude", sinusoid.amplitude);
+  sinusoid.phase = section.range("phase", sinusoid.phase);
+  sinusoid.input = section.range("input", sinusoid.input);
+  parse_episode(section, sinusoid.shots, sinusoid.query);
+  return sinusoid;
+}
+
+Source parse_task_files(Section& section) {
+  return TaskFile{section.text("path", ""), section.text("validation_path", ""), section.text("test_path", "")};
+}
+
 }  // namespace
 
 std::optional<Source> parse_source(Section section) {
@@ -229,24 +243,12 @@ std::optional<Source> parse_source(Section section) {
     section.finish();
     return std::nullopt;
   }
-  const std::string kind = section.choice<std::string>(
-      "kind", "",
-      {{"sinusoid", "sinusoid"}, {"omniglot", "omniglot"}, {"image_folder", "image_folder"}, {"tasks", "tasks"}});
-  Source source;
-  if (kind == "sinusoid") {
-    Sinusoid sinusoid;
-    sinusoid.amplitude = section.range("amplitude", sinusoid.amplitude);
-    sinusoid.phase = section.range("phase", sinusoid.phase);
-    sinusoid.input = section.range("input", sinusoid.input);
-    parse_episode(section, sinusoid.shots, sinusoid.query);
-    source = sinusoid;
-  } else if (kind == "omniglot") {
-    source = parse_omniglot(section);
-  } else if (kind == "image_folder") {
-    source = parse_image_folder(section);
-  } else {
-    source = TaskFile{section.text("path", ""), section.text("validation_path", ""), section.text("test_path", "")};
-  }
+  using Parser = Source (*)(Section&);
+  const Source source = section.choice<Parser>("kind", "",
+                                               {{"sinusoid", parse_sinusoid},
+                                                {"omniglot", parse_omniglot},
+                                                {"image_folder", parse_image_folder},
+                                                {"tasks", parse_task_files}})(section);
   section.finish();
   return source;
 }
