@@ -21,7 +21,11 @@ class Bits : public ::testing::TestWithParam<TestDevice> {
   bool on_cpu() const { return GetParam() == TestDevice::cpu; }
   /// Threads are the CPU's; with more chunks than one CUDA takes two streams.
   std::vector<Way> ways() const {
-    if (!on_cpu()) return {{0, 0, Activations::store}, {0, 2, Activations::store}, {0, 1, Activations::store}};
+    if (!on_cpu())
+      return {{0, 0, Activations::store},
+              {0, 2, Activations::recompute},
+              {0, 1, Activations::store},
+              {0, 0, Activations::recompute}};
     return {{1, 0, Activations::store},    {2, 0, Activations::store}, {7, 0, Activations::recompute},
             {2, 2, Activations::store},    {7, 3, Activations::store}, {1, 25, Activations::recompute},
             {2, 1, Activations::recompute}};
