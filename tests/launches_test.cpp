@@ -27,12 +27,13 @@ Count emulated_launches() {
 
 /// Kernel nodes of an update whose episodes the device draws, recorded on `backend`.
 int recorded_nodes(Backend& backend, const Model& model, const Algorithm& algorithm, const Episodes& episodes,
-                   int tasks) {
+                   int tasks, Activations activations) {
   const Problem problem = make_problem(model, algorithm, {tasks, episodes.support(), episodes.query()}, Device::cuda,
                                        Goal::update, Statistics::batch);
   const Optimizer optimizer = Adam{};
-  const Cut cut =
-      choose_cut(problem, {.device = Device::cuda, .machine = cuda_machine("h100"), .optimizer = optimizer});
+  PlanOptions planned{.device = Device::cuda, .machine = cuda_machine("h100")};
+  planned.optimizer = optimizer, planned.activations = activations;
+  const Cut cut = choose_cut(problem, planned);
   Arena dry(backend.number());
   take_state(dry, problem, optimizer);
   const auto block = backend.allocate(static_cast<std::size_t>(dry.bytes()));
@@ -59,17 +60,20 @@ int recorded_nodes(Backend& backend, const Model& model, const Algorithm& algori
 
 /// Launches of an update, as the plan has them for `machine`, as they are recorded and as they come.
 void expect_launches(const Model& model, const Algorithm& algorithm, const Episodes& episodes, int tasks, int most,
-                     Implementation implementation = Implementation::own) {
+                     Implementation implementation = Implementation::own,
+                     Activations activations = Activations::automatic) {
   CUMETA_OPEN_OR_SKIP(backend, implementation == Implementation::own ? TestDevice::cuda : TestDevice::cuda_vendor);
   const TaskSizes sizes{tasks, episodes.support(), episodes.query()};
   if (implementation == Implementation::own) {
-    const PlanOptions there{.device = Device::cuda, .machine = cuda_machine("h100")};
-    EXPECT_EQ(recorded_nodes(backend, model, algorithm, episodes, tasks),
+    PlanOptions there{.device = Device::cuda, .machine = cuda_machine("h100")};
+    there.activations = activations;
+    EXPECT_EQ(recorded_nodes(backend, model, algorithm, episodes, tasks, activations),
               plan(model, algorithm, sizes, there).launches);
   }
   const Count count = emulated_launches();
   if (!count) return;  // a GPU only records: how many kernels a vendor's call is, it alone knows
-  Learner learner(model, algorithm, {.device = Device::cuda, .implementation = implementation});
+  Learner learner(model, algorithm,
+                  {.device = Device::cuda, .activations = activations, .implementation = implementation});
   const auto run = [&](int updates) {
     const unsigned long long before = count();
     learner.train(
@@ -81,7 +85,8 @@ void expect_launches(const Model& model, const Algorithm& algorithm, const Episo
   EXPECT_EQ((three - one) % 2, 0);
   const int each = (three - one) / 2;
   EXPECT_EQ(each, learner.plan_for(sizes).launches);
-  const PlanOptions there{.device = Device::cuda, .machine = cuda_machine("h100"), .implementation = implementation};
+  PlanOptions there{.device = Device::cuda, .machine = cuda_machine("h100")};
+  there.activations = activations, there.implementation = implementation;
   EXPECT_EQ(each, plan(model, algorithm, sizes, there).launches);
   EXPECT_LE(each, most);
 }
@@ -116,6 +121,9 @@ TEST(Launches, ConvolutionOneStep_cuda) {
   test::write_small_omniglot(folder, 4);
   const Episodes episodes(Omniglot{.root = folder.path(), .ways = 3, .shots = 1, .query = 1});
   expect_launches(strided_conv4(8, 3), Maml{.steps = 1, .rate = 0.4}, episodes, 2, kOmniglotNodes);
+  // A tape that is filled again asks for no gradient of the parameters.
+  expect_launches(strided_conv4(8, 3), Maml{.steps = 2, .rate = 0.4}, episodes, 2, 1000, Implementation::own,
+                  Activations::recompute);
 }
 
 /// Whether dx and dw go in one launch depends on channels and filters, on the kernel's size, and on where the weights

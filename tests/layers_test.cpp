@@ -93,6 +93,11 @@ TEST_P(Layers, TwiceIsTheSameBitsAndSoIsATaskAlone) {
           EXPECT_TRUE(same_bits(std::string(name(pass)) + " alone " + kRoleNames[role], batch[role], alone[role]));
         }
       }
+      // A tape is filled again without the parameters' gradient.
+      if (pass != Pass::backward || !wanted(c, kDx) || !wanted(c, kDw)) continue;
+      LayerCase without = c;
+      without.no_dw = true;
+      EXPECT_TRUE(same_bits("dx without dw", first[kDx], run_pass(device(), backend, without, pass, e.inputs)[kDx]));
     }
   });
 }
