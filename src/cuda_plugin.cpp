@@ -62,7 +62,7 @@ std::filesystem::path path_of(const char* variable, const char* name) {
   const std::filesystem::path folder = own_folder();
   std::error_code failed;
   // A program that holds the library's code itself lies in bin, the plugin in lib beside it.
-  const std::filesystem::path beside = folder.parent_path() / "lib" / name;
+  std::filesystem::path beside = folder.parent_path() / "lib" / name;
   if (!std::filesystem::exists(folder / name, failed) && std::filesystem::exists(beside, failed)) return beside;
   return folder / name;
 }

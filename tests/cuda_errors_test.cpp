@@ -130,7 +130,7 @@ TEST_F(CudaErrorsDeathTest, ASmallDeviceIsSaidBeforeAnythingRuns) {
   const auto child = [] {
     const Setting memory("CUMETA_EMULATED_MEMORY", "3000000");
     Learner learner = learner_on(Device::cuda);
-    const std::string planned = line_of<OutOfMemory>([&] { update(learner, 100'000); });
+    const std::string planned = line_of<OutOfMemory>([&] { update(learner, 50'000); });
     EXPECT_TRUE(holds(planned, "needs at least"));
     EXPECT_TRUE(holds(planned, "the device has 3000000; lower tasks or examples"));
     EXPECT_NEAR(update(learner), loss_on(Device::cpu), testing::kUpdateTolerance);

@@ -62,7 +62,7 @@ const char* without(Subset subset) {
 std::string folder_of(const std::string& root, Subset subset) {
   if (subset == Subset::validation && !is_folder(root + "/validation") && is_folder(root + "/val"))
     return root + "/val";
-  const std::string folder = root + "/" + name_of(subset);
+  std::string folder = root + "/" + name_of(subset);
   if (!is_folder(folder))
     throw FileError(fmt::format("{}: has a folder train, but none for {}; make {}{}", root, name_of(subset), folder,
                                 without(subset)));
