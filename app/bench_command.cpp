@@ -101,11 +101,22 @@ std::vector<Algorithm> algorithms(const Algorithm& own) {
   return all;
 }
 
-void round_of(Contender& contender, const TaskBatch& batch) {
-  const double begin = now();
-  for (int i = 0; i < contender.repeats; ++i) contender.learner->meta_update(batch);
-  contender.seconds.push_back((now() - begin) / contender.repeats);
-}
+/// Updates as a training makes them: on CUDA the device draws its tasks and results are read back once; on other
+/// devices the tasks are those at hand.
+struct Updates {
+  const Episodes& episodes;
+  const TaskBatch& batch;
+  bool cuda;
+
+  double seconds(Learner& learner, int count) const {
+    const double begin = now();
+    if (cuda)
+      learner.train(episodes, batch.tasks, count, {}, count);
+    else
+      for (int i = 0; i < count; ++i) learner.meta_update(batch);
+    return (now() - begin) / count;
+  }
+};
 
 Source with_query(Source source) {
   std::visit(
@@ -128,6 +139,7 @@ void run(const BenchArguments& arguments) {
   const HostTasks tasks = draw_tasks(episodes, 0, 0, recipe.run.tasks);
   const TaskBatch batch = tasks.batch();
   const bool cuda = recipe.options.device == Device::cuda;
+  const Updates updates{episodes, batch, cuda};
   const int threads = cpu_machine(recipe.options.threads).cores;
 
   std::vector<Contender> all;
@@ -143,13 +155,13 @@ void run(const BenchArguments& arguments) {
     contender.learner = std::make_unique<Learner>(recipe.model, contender.algorithm, recipe.options);
     contender.plan = contender.learner->plan_for({tasks.tasks, tasks.support, tasks.query});
     device = contender.learner->device_name();
-    contender.learner->meta_update(batch);
-    const double begin = now();
-    contender.learner->meta_update(batch);
-    contender.repeats = std::clamp(static_cast<int>(0.05 / std::max(now() - begin, 1e-7)), 1, 10000);
+    updates.seconds(*contender.learner, 1);
+    contender.repeats =
+        std::clamp(static_cast<int>(0.05 / std::max(updates.seconds(*contender.learner, 2), 1e-7)), 1, 10000);
   }
   for (int round = 0; round < arguments.rounds; ++round)
-    for (Contender& contender : all) round_of(contender, batch);
+    for (Contender& contender : all)
+      contender.seconds.push_back(updates.seconds(*contender.learner, contender.repeats));
   const double hot_peak = cuda ? 0 : measured_fma_peak_gflops(threads, 0.2);
 
   const double ratio = all[0].median_seconds() / all[1].median_seconds();
@@ -188,15 +200,16 @@ void run(const BenchArguments& arguments) {
   fmt::print("{}, {}: {} tasks of {} + {}, median of {} interleaved rounds", device, precision, tasks.tasks,
              tasks.support, tasks.query, arguments.rounds);
   if (!cuda) fmt::print("; FMA peak {:.1f} GFLOP/s before, {:.1f} after", cold_peak, hot_peak);
-  fmt::print("\n{:<10}{:<8}{:>6}{:>14}{:>9}{:>10}{:>8}{:>13}{:>13}\n", "algorithm", "order", "steps", "per update",
-             "spread", "GFLOP/s", "peak", "measured", "planned");
+  fmt::print("\n{:<10}{:<8}{:>6}{:>14}{:>9}{:>10}{:>8}{:>10}{:>13}{:>13}\n", "algorithm", "order", "steps",
+             "per update", "spread", "GFLOP/s", "peak", "launches", "measured", "planned");
   for (std::size_t i = 0; i < all.size(); ++i) {
     const Contender& c = all[i];
-    fmt::print("{:<10}{:<8}{:>6}{:>11.3f} ms{:>7.1f} %{:>10.1f}{:>8}{:>13}{:>13}\n", name_of(c.algorithm),
+    fmt::print("{:<10}{:<8}{:>6}{:>11.3f} ms{:>7.1f} %{:>10.1f}{:>8}{:>10}{:>13}{:>13}\n", name_of(c.algorithm),
                to_string(order_of(c.algorithm)), steps_of(c.algorithm), 1e3 * c.median_seconds(), 100 * c.spread(),
                c.plan.flops / c.median_seconds() / 1e9,
                cuda ? "-" : fmt::format("{:.0f} %", 100 * c.plan.flops / c.median_seconds() / 1e9 / cold_peak),
-               c.bytes < 0 ? "-" : bytes_text(c.bytes), bytes_text(c.plan.bytes));
+               cuda ? fmt::format("{}", c.plan.launches) : "-", c.bytes < 0 ? "-" : bytes_text(c.bytes),
+               bytes_text(c.plan.bytes));
   }
   fmt::print("second / first order: {:.2f} measured, {:.2f} by the law\n", ratio, law);
 }
@@ -209,7 +222,8 @@ void add_bench(CLI::App& program) {
       "The row of the recipe's own algorithm is that algorithm with all its settings (Meta-SGD: a row more); the "
       "others "
       "take\n"
-      "its steps and rate. \"measured\" is what a learner and two updates take of the device's memory.\n"
+      "its steps and rate. On CUDA the device draws the tasks, as in a training. \"measured\" is what a learner and "
+      "two updates take of the device's memory.\n"
       "Example:\n  cumeta bench recipes/omniglot_5w1s_maml.toml --data omniglot --rounds 9 --json");
   auto arguments = std::make_shared<BenchArguments>();
   command->add_option("recipe", arguments->recipe, "Recipe; without one the built-in sinusoid_maml");
