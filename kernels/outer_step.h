@@ -14,13 +14,17 @@ namespace cumeta {
 /// What changes from update to update is read from memory, so that a recording never has to be made again.
 /// control: [1][kControlSize], float64 on every device.
 enum Control : int {
-  kControlRate,         // the outer rate of this update, schedule applied
-  kControlCorrection1,  // 1 - beta1^n (Adam)
-  kControlCorrection2,  // 1 - beta2^n
-  kControlIteration,    // for episodes drawn on the device
-  kControlReportSlot,   // row of `reports` that this update writes
-  kControlInnerCount,   // inner Adam steps behind the carried second moment (Reptile)
+  kControlRate,        // the outer rate of this update, schedule applied
+  kControlIteration,   // for episodes drawn on the device
+  kControlReportSlot,  // row of `reports` that this update writes
   kControlSize = 8
+};
+
+/// What was applied so far: a device knows at once that an update is skipped, the host too late. float64.
+enum Applied : int {
+  kAppliedSteps,       // of the optimizer since its moments were zero
+  kAppliedInnerSteps,  // inner Adam steps behind the carried second moment (Reptile)
+  kAppliedSize
 };
 
 /// A task's row of results: [gradient M | statistics B | second moment E | support loss K | query loss | hits].
@@ -58,6 +62,18 @@ struct TiedGroup {
   int begin = 0, end = 0;
 };
 
+/// 1 - beta^n of Adam's step n; by squaring, so that every device has the same bits.
+CUMETA_HD inline double adam_correction(double beta, double n) {
+  double power = 1;
+  for (auto rest = static_cast<std::int64_t>(n); rest > 0; rest /= 2, beta *= beta)
+    if (rest % 2 == 1) power *= beta;
+  return 1 - power;
+}
+CUMETA_HD inline void count_applied(double* applied, const RowLayout& layout) {
+  applied[kAppliedSteps] += 1;
+  if (layout.second > 0) applied[kAppliedInnerSteps] += layout.steps;
+}
+
 struct OuterStep {
   enum class Rule { none, sgd, adam };
   RowLayout layout;
@@ -84,6 +100,7 @@ struct OuterStep {
   Array control;       ///< [1][kControlSize]
   Array reports;       ///< [slots][ReportLayout::size()], float64 on every device
   Array halted;        ///< [1][1], float64: sticky
+  Array applied;       ///< [1][kAppliedSize]; empty only where the rule is none
 };
 
 /// What CUDA's kernels hold: tasks of one mean, and tied groups.

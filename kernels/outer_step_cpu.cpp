@@ -120,6 +120,8 @@ void update(const OuterStep& s, ThreadPool& pool) {
   const RowLayout& l = s.layout;
   const double* control = s.control.row<double>(0);
   const auto rate = static_cast<float>(control[kControlRate]);
+  double* applied = s.applied.row<double>(0);
+  const double step = applied[kAppliedSteps] + 1;
   const float* mean = s.mean.row<float>(0);
   const auto limit = static_cast<float>(s.clip_value);
   float shrink = 1;
@@ -132,8 +134,8 @@ void update(const OuterStep& s, ThreadPool& pool) {
                            static_cast<float>(1 - s.beta1),
                            static_cast<float>(s.beta2),
                            static_cast<float>(1 - s.beta2),
-                           static_cast<float>(1 / control[kControlCorrection1]),
-                           static_cast<float>(1 / control[kControlCorrection2]),
+                           static_cast<float>(1 / adam_correction(s.beta1, step)),
+                           static_cast<float>(1 / adam_correction(s.beta2, step)),
                            static_cast<float>(s.eps)};
   for_each_block(pool, l.gradient, 8, [&](std::int64_t begin, std::int64_t n) {
     std::array<float, kBlock> clipped;
@@ -161,6 +163,7 @@ void update(const OuterStep& s, ThreadPool& pool) {
     for (int i = 0; i < l.statistics; ++i) running[i] += momentum * (mean[l.statistics_at() + i] - running[i]);
   }
   if (s.inner_second) { std::copy_n(mean + l.second_at(), l.second, s.inner_second.row<float>(0)); }
+  count_applied(applied, l);
 }
 
 }  // namespace

@@ -19,6 +19,8 @@ static_assert(cuda_most_outer_tasks == (4 << kLevels) - 1);
 struct Workspace {
   unsigned finished;            ///< blocks done; back to 0 at the end
   float apply, scale;           ///< the decision
+  float correction1;            ///< Adam's, of this step
+  float correction2;            ///< Adam's, of this step
   unsigned long long bad;       ///< ~(task * (K + 2) + step) of the first non-finite number; 0: none
   double squares[kMostBlocks];  ///< of the gradient, by block
   double clipped[kMostBlocks];  ///< after clip_value
@@ -32,14 +34,14 @@ struct Arguments {
   float* mean;
   OuterStep::Rule rule;
   float momentum, beta1, rest1, beta2, rest2, eps, clip_value;  // rest = 1 - beta, taken in double
-  double clip_norm;
+  double clip_norm, exact_beta1, exact_beta2;
   int halt_on_nonfinite;
   float *meta, *first, *second, *running, *inner_second;
   float running_momentum;
   const double* control;
   double* reports;
   std::int64_t report_stride;
-  double* halted;
+  double *halted, *applied;
   Workspace* workspace;
 };
 struct Tied {
@@ -124,9 +126,7 @@ __device__ __forceinline__ void update_column(const Arguments& a, int column, fl
       const float v = a.beta2 * a.second[column] + a.rest2 * g * g;
       a.first[column] = m;
       a.second[column] = v;
-      const float correction1 = static_cast<float>(a.control[kControlCorrection1]);
-      const float correction2 = static_cast<float>(a.control[kControlCorrection2]);
-      direction = m / correction1 / (sqrtf(v / correction2) + a.eps);
+      direction = m / a.workspace->correction1 / (sqrtf(v / a.workspace->correction2) + a.eps);
     }
     a.meta[column] -= static_cast<float>(a.control[kControlRate]) * direction;
   } else if (column < layout.second_at()) {
@@ -183,7 +183,13 @@ __device__ void decide(const Arguments& a, double squares, double clipped) {
   }
   const double length = sqrt(clipped);
   w.scale = a.clip_norm > 0.0 && length > a.clip_norm ? static_cast<float>(a.clip_norm / length) : 1.0f;
-  w.apply = a.rule != OuterStep::Rule::none && !halted && !bad;
+  const bool apply = a.rule != OuterStep::Rule::none && !halted && !bad;
+  w.apply = apply;
+  if (!apply) return;
+  const double n = a.applied[kAppliedSteps] + 1.0;
+  w.correction1 = static_cast<float>(adam_correction(a.exact_beta1, n));
+  w.correction2 = static_cast<float>(adam_correction(a.exact_beta2, n));
+  count_applied(a.applied, layout);
 }
 
 __global__ void __launch_bounds__(kThreads, 2) reduce_rows(Arguments a, Tied tied, int finish) {
@@ -263,6 +269,7 @@ void outer_step_cuda(const CudaLane& lane, const OuterStep& s, std::byte* worksp
   a.momentum = static_cast<float>(s.momentum), a.beta1 = static_cast<float>(s.beta1);
   a.beta2 = static_cast<float>(s.beta2), a.eps = static_cast<float>(s.eps);
   a.rest1 = static_cast<float>(1 - s.beta1), a.rest2 = static_cast<float>(1 - s.beta2);
+  a.exact_beta1 = s.beta1, a.exact_beta2 = s.beta2;
   a.clip_value = static_cast<float>(s.clip_value), a.clip_norm = s.clip_norm;
   a.halt_on_nonfinite = s.halt_on_nonfinite;
   a.meta = s.meta.row<float>(0), a.first = s.first.row<float>(0), a.second = s.second.row<float>(0);
@@ -270,7 +277,7 @@ void outer_step_cuda(const CudaLane& lane, const OuterStep& s, std::byte* worksp
   a.running_momentum = static_cast<float>(s.running_momentum);
   a.control = s.control.row<const double>(0);
   a.reports = s.reports.row<double>(0), a.report_stride = s.reports.stride;
-  a.halted = s.halted.row<double>(0);
+  a.halted = s.halted.row<double>(0), a.applied = s.applied.row<double>(0);
   a.workspace = reinterpret_cast<Workspace*>(workspace);
   const bool finish = s.layout.size() <= cuda_short_row;
   const unsigned blocks = blocks_for(s.layout.size(), kThreads);

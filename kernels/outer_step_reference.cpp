@@ -69,6 +69,9 @@ void clip(std::vector<double>& g, const OuterStep& s, const std::vector<bool>& c
 void update(const OuterStep& s, const std::vector<double>& g) {
   const double* control = s.control.row<double>(0);
   const double rate = control[kControlRate];
+  double* applied = s.applied.row<double>(0);
+  const double n = applied[kAppliedSteps] + 1;
+  const double correction1 = adam_correction(s.beta1, n), correction2 = adam_correction(s.beta2, n);
   double* meta = s.meta.row<double>(0);
   for (std::size_t i = 0; i < g.size(); ++i) {
     double direction = g[i];
@@ -81,7 +84,7 @@ void update(const OuterStep& s, const std::vector<double>& g) {
       double& v = s.second.row<double>(0)[i];
       m = s.beta1 * m + (1 - s.beta1) * g[i];
       v = s.beta2 * v + (1 - s.beta2) * g[i] * g[i];
-      direction = m / control[kControlCorrection1] / (std::sqrt(v / control[kControlCorrection2]) + s.eps);
+      direction = m / correction1 / (std::sqrt(v / correction2) + s.eps);
     }
     meta[i] -= rate * direction;
   }
@@ -92,6 +95,7 @@ void update(const OuterStep& s, const std::vector<double>& g) {
   }
   for (int i = 0; s.inner_second && i < s.layout.second; ++i)
     s.inner_second.row<double>(0)[i] = mean[s.layout.second_at() + i];
+  count_applied(applied, s.layout);
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 // Adapting to one support set of any size, and predicting with what came out: memory is taken once.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "cumeta/error.h"
@@ -24,7 +26,9 @@ struct Forward {
   Tape tape;
   std::unique_ptr<Engine> engine;
 
-  Forward(Backend& backend, const Problem& p, const EngineSizes& engine_sizes) : sizes(engine_sizes) {
+  /// `used` bytes of `limit` (0: none) are taken.
+  Forward(Backend& backend, const Problem& p, const EngineSizes& engine_sizes, std::int64_t used, std::int64_t limit)
+      : sizes(engine_sizes) {
     Array scratch;
     auto take = [&](Arena& arena) {
       x = arena.take("examples", 1, std::int64_t{sizes.examples} * p.model.input.size());
@@ -34,6 +38,11 @@ struct Forward {
     Arena dry(backend.number());
     take(dry);
     bytes = dry.bytes();
+    if (limit > 0 && bytes > limit - used)
+      throw OutOfMemory(fmt::format(
+          "predict: a pass over {} rows needs {} bytes beside {}, the limit is {}; predict fewer rows in one "
+          "call, with statistics support or running, or raise memory_limit",
+          sizes.examples, bytes, used, limit));
     block = backend.allocate(static_cast<std::size_t>(bytes));
     Arena arena(backend.number(), block.get());
     take(arena);
@@ -48,6 +57,7 @@ struct AdaptedTask::Impl {
   Problem problem;
   std::shared_ptr<std::byte> block;
   std::int64_t own_bytes = 0, adaptation_bytes = 0;
+  std::int64_t learner_bytes = 0, limit = 0;  ///< the learner's state, and its limit for that and for this task
   Array weights, running;
   std::vector<std::string> adapted_set;
   std::vector<float> support_x;
@@ -55,7 +65,18 @@ struct AdaptedTask::Impl {
   double support_loss = std::numeric_limits<double>::quiet_NaN();
   std::unique_ptr<Forward> inductive, transductive;
 
-  /// Outputs of rows [first, last) of a pass over `x`.
+  std::int64_t prediction_bytes() const {
+    return (inductive ? inductive->bytes : 0) + (transductive ? transductive->bytes : 0);
+  }
+  /// The pass of these sizes: the one that is kept, or another in its place.
+  Forward& pass(std::unique_ptr<Forward>& kept, const EngineSizes& sizes) {
+    if (kept && kept->sizes.examples == sizes.examples) return *kept;
+    kept.reset();
+    kept = std::make_unique<Forward>(*backend, problem, sizes, learner_bytes + own_bytes + prediction_bytes(), limit);
+    return *kept;
+  }
+
+  /// Outputs of `count` rows from `first` on of a pass over `x`.
   void run(Forward& f, std::span<const float> x, int first, int count, std::vector<float>& out, Statistics statistics) {
     backend->upload(x, f.x);
     if (statistics == Statistics::running)
@@ -70,9 +91,9 @@ struct AdaptedTask::Impl {
     f.engine->forward(1, weights, f.x, f.tape);
     std::vector<double> y(static_cast<std::size_t>(f.tape.y.back().size));
     backend->download(f.tape.y.back(), y);
-    const int outputs = problem.layout.outputs;
-    for (int i = first * outputs; i < (first + count) * outputs; ++i)
-      out.push_back(static_cast<float>(y[static_cast<std::size_t>(i)]));
+    const auto outputs = static_cast<std::ptrdiff_t>(problem.layout.outputs);
+    for (auto from = y.begin() + first * outputs, end = from + count * outputs; from != end; ++from)
+      out.push_back(static_cast<float>(*from));
   }
 };
 
@@ -98,6 +119,7 @@ AdaptedTask Learner::adapt(const Examples& support, int steps) {
   auto task = std::make_unique<AdaptedTask::Impl>();
   task->backend = im.backend, task->problem = problem;
   task->adapted_set = im.adapted_set, task->adaptation_bytes = p.execution->bytes();
+  task->learner_bytes = im.state_bytes, task->limit = im.memory_limit();
   const int P = problem.layout.parameters;
   auto take = [&](Arena& arena) {
     task->weights = arena.take("adapted weights", 1, P);
@@ -118,6 +140,15 @@ AdaptedTask Learner::adapt(const Examples& support, int steps) {
   if (im.state.running) lane.copy(im.state.running, task->running);
   task->parameters = im.download(task->weights);
   if (problem.steps > 0) task->support_loss = im.download(p.execution->memory().rows).back();
+  if (im.options.on_nonfinite == OnNonFinite::stop) {
+    const bool loss = problem.steps == 0 || std::isfinite(task->support_loss);
+    if (!loss ||
+        !std::all_of(task->parameters.begin(), task->parameters.end(), [](double w) { return std::isfinite(w); }))
+      throw NonFinite(
+          fmt::format("adapt: {} not finite after {} steps on {} examples; take fewer steps, lower the inner rate, or "
+                      "set on_nonfinite = \"skip\"",
+                      loss ? "adapted parameters are" : "the support loss is", problem.steps, support.count));
+  }
   task->support_x.assign(support.x.begin(), support.x.end());
   return AdaptedTask(std::move(task));
 }
@@ -135,30 +166,27 @@ std::vector<float> AdaptedTask::predict(std::span<const float> x, Statistics sta
     throw InvalidArgument(fmt::format("predict: {} numbers are no whole number of examples of {}", x.size(), in));
   if (statistics == Statistics::running && p.layout.statistics == 0)
     throw InvalidArgument("predict: the model keeps no running statistics; train with statistics = \"running\"");
-  const auto count = static_cast<int>(x.size() / in);
+  const std::size_t count = x.size() / in;
   std::vector<float> out;
   if (count == 0) return out;
   const int stages = static_cast<int>(p.layout.stages.size());
-  if (statistics == Statistics::batch) {  // every row counts, so all go at once
-    if (!im.transductive || im.transductive->sizes.examples != count)
-      im.transductive = std::make_unique<Forward>(*im.backend, p, EngineSizes{0, stages, count, count, 0, 1});
-    im.run(*im.transductive, x, 0, count, out, statistics);
+  if (statistics == Statistics::batch && p.layout.has_batch_norm) {  // every row counts, so all go at once
+    check_rows(p, static_cast<std::int64_t>(count), fmt::format("predict: {} examples", count));
+    const auto rows = static_cast<int>(count);
+    im.run(im.pass(im.transductive, {0, stages, rows, rows, 0, 1}), x, 0, rows, out, statistics);
     return out;
   }
   // The support rows go along for their statistics; where nothing asks for them, they stay out.
   const bool wanted = statistics == Statistics::support && p.layout.has_batch_norm;
   const int support = wanted ? static_cast<int>(im.support_x.size() / in) : 0;
-  const EngineSizes sizes{0, stages, support + prediction_rows, support, 0, 1};
-  if (!im.inductive || im.inductive->sizes.examples != sizes.examples)
-    im.inductive = std::make_unique<Forward>(*im.backend, p, sizes);
+  Forward& pass = im.pass(im.inductive, {0, stages, support + prediction_rows, support, 0, 1});
   std::vector<float> rows(static_cast<std::size_t>(support + prediction_rows) * in, 0.0F);
   if (wanted) std::copy(im.support_x.begin(), im.support_x.end(), rows.begin());
-  for (int first = 0; first < count; first += prediction_rows) {
-    const int now = std::min(prediction_rows, count - first);
-    std::copy_n(x.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(first) * in),
-                static_cast<std::size_t>(now) * in,
+  for (std::size_t first = 0; first < count; first += prediction_rows) {
+    const auto now = static_cast<int>(std::min<std::size_t>(prediction_rows, count - first));
+    std::copy_n(x.begin() + static_cast<std::ptrdiff_t>(first * in), static_cast<std::size_t>(now) * in,
                 rows.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(support) * in));
-    im.run(*im.inductive, rows, support, now, out, statistics);
+    im.run(pass, rows, support, now, out, statistics);
   }
   return out;
 }
@@ -169,8 +197,7 @@ Order AdaptedTask::order() const { return impl_->problem.order; }
 int AdaptedTask::steps() const { return impl_->problem.steps; }
 const std::vector<std::string>& AdaptedTask::adapted_set() const { return impl_->adapted_set; }
 std::int64_t AdaptedTask::bytes() const {
-  return impl_->own_bytes + impl_->adaptation_bytes + (impl_->inductive ? impl_->inductive->bytes : 0) +
-         (impl_->transductive ? impl_->transductive->bytes : 0);
+  return impl_->own_bytes + impl_->adaptation_bytes + impl_->prediction_bytes();
 }
 
 }  // namespace cumeta

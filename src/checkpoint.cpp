@@ -11,7 +11,6 @@
 #include "src/fastest.h"
 #include "src/learner_impl.h"
 #include "src/model_text.h"
-#include "src/parameters.h"
 #include "src/safetensors.h"
 
 namespace cumeta {
@@ -21,39 +20,33 @@ namespace {
 constexpr const char* format_name = "cumeta checkpoint 1";
 constexpr const char* trained_format_name = "cumeta trained parameters 1";
 
-std::vector<std::int64_t> shape_of(const ParameterArray& a) {
-  return {a.parameter.shape.begin(), a.parameter.shape.end()};
-}
-
 /// Writes or reads one vector over all parameters, array by array, as prefix + name.
 void put(safetensors::File& file, const Model& model, const std::string& prefix, std::span<const double> flat) {
-  for (const ParameterArray& a : parameter_arrays(model)) {
-    const std::vector<double> values = to_file_order(
-        a, flat.subspan(static_cast<std::size_t>(a.parameter.offset), static_cast<std::size_t>(a.parameter.size)));
-    const std::vector<float> narrow(values.begin(), values.end());
+  for (const NamedArray& a : to_pytorch(model, flat)) {
+    const std::vector<float> narrow(a.values.begin(), a.values.end());
     // float32 holds what the fast devices compute in; the reference's doubles keep their bits.
     bool exact = true;
-    for (std::size_t i = 0; i < values.size(); ++i)
-      exact &= std::bit_cast<std::uint64_t>(static_cast<double>(narrow[i])) == std::bit_cast<std::uint64_t>(values[i]);
-    file.tensors[prefix + a.parameter.name] = exact ? safetensors::tensor(std::span<const float>(narrow), shape_of(a))
-                                                    : safetensors::tensor(std::span<const double>(values), shape_of(a));
+    for (std::size_t i = 0; i < narrow.size(); ++i)
+      exact &=
+          std::bit_cast<std::uint64_t>(static_cast<double>(narrow[i])) == std::bit_cast<std::uint64_t>(a.values[i]);
+    const std::vector<std::int64_t> shape(a.shape.begin(), a.shape.end());
+    file.tensors[prefix + a.name] = exact ? safetensors::tensor(std::span<const float>(narrow), shape)
+                                          : safetensors::tensor(std::span<const double>(a.values), shape);
   }
 }
 
 std::vector<double> get(const safetensors::File& file, const std::string& path, const Model& model,
                         const std::string& prefix) {
-  std::vector<double> flat(static_cast<std::size_t>(parameter_count(model)));
-  for (const ParameterArray& a : parameter_arrays(model)) {
-    const safetensors::Tensor& t = file.at(prefix + a.parameter.name, path);
-    if (t.shape != shape_of(a))
+  std::vector<NamedArray> arrays;
+  for (const Parameter& a : cumeta::parameters(model)) {
+    const safetensors::Tensor& t = file.at(prefix + a.name, path);
+    const std::vector<std::int64_t> shape(a.shape.begin(), a.shape.end());
+    if (t.shape != shape)
       throw FileError(fmt::format("{}: {}{} has shape {}, the model needs {}; use the model that made the file", path,
-                                  prefix, a.parameter.name, safetensors::text_of(t.shape),
-                                  safetensors::text_of(shape_of(a))));
-    from_file_order(a, safetensors::doubles(t),
-                    std::span(flat).subspan(static_cast<std::size_t>(a.parameter.offset),
-                                            static_cast<std::size_t>(a.parameter.size)));
+                                  prefix, a.name, safetensors::text_of(t.shape), safetensors::text_of(shape)));
+    arrays.push_back({a.name, a.shape, safetensors::doubles(t)});
   }
-  return flat;
+  return from_pytorch(model, arrays);
 }
 
 void put_numbers(safetensors::File& file, const std::string& name, const std::vector<double>& values) {
@@ -94,6 +87,25 @@ std::string rates_name(const Problem& p) {
 }
 
 std::string rate_name(int row) { return fmt::format("rates.{}.", row); }
+
+/// All rate rows of a file that has any, which must be as many as the learner's and fit its adapted set.
+std::vector<double> get_rates(const safetensors::File& file, const std::string& path, const Problem& p) {
+  const std::string first = cumeta::parameters(p.model).front().name;
+  int rows = 0;
+  while (file.tensors.contains(rate_name(rows) + first)) ++rows;
+  std::vector<double> rates;
+  if (rows == 0) return rates;
+  if (rows != p.rate_rows)
+    throw FileError(fmt::format("{}: holds {} row{} of rates, this learner has {}; use the recipe that made the file",
+                                path, rows, rows == 1 ? "" : "s", p.rate_rows));
+  for (int k = 0; k < rows; ++k) {
+    const std::vector<double> row = get(file, path, p.model, rate_name(k));
+    rates.insert(rates.end(), row.begin(), row.end());
+  }
+  if (const std::string wrong = wrong_rates(p, rates); !wrong.empty())
+    throw FileError(fmt::format("{}: {}; use the recipe that made the file", path, wrong));
+  return rates;
+}
 
 }  // namespace
 
@@ -138,7 +150,10 @@ void Learner::Impl::write_checkpoint(const std::string& path, const std::string&
                    {"seed", std::to_string(im.options.seed)},
                    {"implementation", to_string(im.options.implementation)},
                    {"recipe", recipe}};
-  if (moments) file.metadata["moments_since"] = std::to_string(im.fresh_since);
+  const std::vector<double> applied = im.download(im.state.applied);
+  const auto steps = [&](Applied i) { return fmt::format("{:.0f}", applied[static_cast<std::size_t>(i)]); };
+  if (moments) file.metadata["optimizer_steps"] = steps(kAppliedSteps);
+  if (im.state.inner_second) file.metadata["inner_steps"] = steps(kAppliedInnerSteps);
   if (im.measured) file.metadata["implementation_layers"] = text_of(im.vendor);
   safetensors::write(path, file);
 }
@@ -165,6 +180,8 @@ void Learner::Impl::read_checkpoint(const std::string& path, bool moments) {
   same("rates", rates_name(im.shape));
   same("inner_state", im.shape.carries_second_moment() ? "carried" : "none");
   if (moments) {
+    same("steps", std::to_string(im.shape.steps));
+    same("adapted_set", fmt::format("{}", fmt::join(im.adapted_set, " ")));
     same("optimizer", optimizer_name(im.options.optimizer));
     same("seed", std::to_string(im.options.seed));
   }
@@ -186,20 +203,20 @@ void Learner::Impl::read_checkpoint(const std::string& path, bool moments) {
   if (im.state.running)
     all.emplace_back(im.state.running, get_numbers(file, path, "running_statistics", im.state.running.size));
   // Fixed rates that differ from the recipe's stand in the file; without them the recipe's hold again.
-  const bool given =
-      !im.shape.learned_rates && file.tensors.contains(rate_name(0) + cumeta::parameters(im.model).front().name);
-  std::vector<double> rates = im.shape.learned_rates ? std::vector<double>{} : initial_rates(im.shape);
-  if (given) {
-    rates.clear();
-    for (int k = 0; k < im.shape.rate_rows; ++k) {
-      const std::vector<double> row = get(file, path, im.model, rate_name(k));
-      rates.insert(rates.end(), row.begin(), row.end());
-    }
-  }
-  if (!rates.empty()) all.emplace_back(im.state.rates, std::move(rates));
-  // Trained parameters alone: the optimizer starts afresh, and Adam's bias correction counts from here.
-  std::int64_t since = done;
-  if (moments) since = count(file, path, "moments_since");
+  std::vector<double> rates = get_rates(file, path, im.shape);
+  const bool given = !im.shape.learned_rates && !rates.empty();
+  if (!im.shape.learned_rates) all.emplace_back(im.state.rates, given ? std::move(rates) : initial_rates(im.shape));
+  // Trained parameters alone: the optimizer starts afresh, and Adam's bias correction counts from here. A file from
+  // before these counts were kept took every update for a step.
+  const auto steps = [&](const char* key, std::int64_t before) {
+    return static_cast<double>(file.metadata.contains(key) ? count(file, path, key) : before);
+  };
+  std::vector<double> applied(kAppliedSize, 0.0);
+  if (moments)
+    applied[kAppliedSteps] = steps(
+        "optimizer_steps", done - (file.metadata.contains("moments_since") ? count(file, path, "moments_since") : 0));
+  if (im.state.inner_second) applied[kAppliedInnerSteps] = steps("inner_steps", done * im.shape.steps);
+  all.emplace_back(im.state.applied, std::move(applied));
   for (const Array moment : {im.state.first, im.state.second})
     if (!moments && moment) all.emplace_back(moment, std::vector<double>(static_cast<std::size_t>(moment.size), 0.0));
   // What was measured once stays as it was, so that going on gives the bits of never having stopped.
@@ -214,7 +231,7 @@ void Learner::Impl::read_checkpoint(const std::string& path, bool moments) {
     im.adopt(std::move(layers));
   }
   for (const auto& [row, values] : all) im.backend->upload(values, row);
-  im.updates = done, im.skipped = left_out, im.fresh_since = since, im.rates_given = given;
+  im.updates = done, im.skipped = left_out, im.rates_given = given;
 }
 
 void Learner::save(const std::string& path, const std::string& recipe) const {
@@ -230,50 +247,23 @@ void Learner::load_parameters(const std::string& path) {
   Impl& im = *impl_;
   const safetensors::File file = safetensors::read(path);
   const std::vector<double> values = get(file, path, im.model, "");
-  std::vector<double> rates;
-  if (im.shape.learned_rates && file.tensors.contains(rate_name(0) + cumeta::parameters(im.model).front().name))
-    for (int k = 0; k < im.shape.rate_rows; ++k) {
-      const std::vector<double> row = get(file, path, im.model, rate_name(k));
-      rates.insert(rates.end(), row.begin(), row.end());
-    }
+  // Learned rates are no fixed ones, nor the other way round: a file that names their kind gives them to its like.
+  const auto kind = file.metadata.find("rates");
+  const bool alike = kind == file.metadata.end() || kind->second.starts_with("learned") == im.shape.learned_rates;
+  std::vector<double> rates = alike ? get_rates(file, path, im.shape) : std::vector<double>{};
+  const bool given = !im.shape.learned_rates && !rates.empty();
   std::vector<double> running;
   if (im.state.running && file.tensors.contains("running_statistics"))
     running = get_numbers(file, path, "running_statistics", im.state.running.size);
+  im.start_run();
   set_parameters(values);
-  if (!rates.empty()) im.backend->upload(rates, im.state.rates);
+  im.backend->upload(rates.empty() ? initial_rates(im.shape) : rates, im.state.rates);
+  im.rates_given = given;
   if (!running.empty()) im.backend->upload(running, im.state.running);
 }
 
 std::string Learner::recipe_in(const std::string& path) {
   return text(safetensors::read(path, safetensors::Checksum::required), path, "recipe");
-}
-
-std::vector<NamedArray> to_pytorch(const Model& model, std::span<const double> flat) {
-  if (flat.size() != static_cast<std::size_t>(parameter_count(model)))
-    throw InvalidArgument(fmt::format("the model has {} parameters, not {}", parameter_count(model), flat.size()));
-  std::vector<NamedArray> all;
-  for (const ParameterArray& a : parameter_arrays(model))
-    all.push_back({a.parameter.name, a.parameter.shape,
-                   to_file_order(a, flat.subspan(static_cast<std::size_t>(a.parameter.offset),
-                                                 static_cast<std::size_t>(a.parameter.size)))});
-  return all;
-}
-
-std::vector<double> from_pytorch(const Model& model, std::span<const NamedArray> arrays) {
-  std::vector<double> flat(static_cast<std::size_t>(parameter_count(model)));
-  for (const ParameterArray& a : parameter_arrays(model)) {
-    const NamedArray* found = nullptr;
-    for (const NamedArray& given : arrays)
-      if (given.name == a.parameter.name) found = &given;
-    if (!found) throw InvalidArgument(fmt::format("parameter {} is missing", a.parameter.name));
-    if (found->shape != a.parameter.shape || found->values.size() != static_cast<std::size_t>(a.parameter.size))
-      throw InvalidArgument(fmt::format("parameter {} has {} numbers in another shape than the model's {}",
-                                        a.parameter.name, found->values.size(), a.parameter.size));
-    from_file_order(a, found->values,
-                    std::span(flat).subspan(static_cast<std::size_t>(a.parameter.offset),
-                                            static_cast<std::size_t>(a.parameter.size)));
-  }
-  return flat;
 }
 
 }  // namespace cumeta

@@ -18,7 +18,8 @@ State take_state(Arena& arena, const Problem& p, const Optimizer& optimizer) {
   if (p.carries_second_moment()) s.inner_second = arena.take("carried second moment", 1, P);
   s.control = arena.take("control and reports", 1, kControlSize, Number::float64);
   s.reports = arena.take("control and reports", report_slots, ReportLayout{p.steps}.size(), Number::float64);
-  s.halted = arena.take("control and reports", 1, 1, Number::float64);
+  const Array outcome = arena.take("control and reports", 1, 1 + kAppliedSize, Number::float64);
+  s.halted = outcome.slice(0, 1), s.applied = outcome.slice(1, kAppliedSize);
   return s;
 }
 
@@ -80,7 +81,7 @@ void Execution::run(const Draw& draw, const OuterStep* step) {
             .rates = state_.rates,
             .running = state_.running,
             .inner_second = p.carries_second_moment() ? state_.inner_second : Array{},
-            .inner_count = state_.control.slice(kControlInnerCount, 1),
+            .inner_count = state_.applied.slice(kAppliedInnerSteps, 1),
             .x = memory_.x.rows(first, tasks),
             .t = memory_.t.rows(first, tasks),
             .row = memory_.rows.rows(first, tasks),

@@ -31,6 +31,7 @@ struct State {
   Array control;              ///< [1][kControlSize] float64
   Array reports;              ///< [report_slots][...] float64
   Array halted;               ///< [1][1] float64
+  Array applied;              ///< [1][kAppliedSize] float64
 };
 constexpr int report_slots = 64;
 State take_state(Arena& arena, const Problem& problem, const Optimizer& optimizer);

@@ -18,7 +18,7 @@ class Chain {
  public:
   Chain(Backend& backend, std::vector<PlacedStage> stages, const EngineSizes& sizes, int tasks, bool input_gradient,
         bool second)
-      : backend_(backend), stages_(std::move(stages)), sizes_(sizes), tasks_(tasks) {
+      : Chain(backend, std::move(stages), sizes, tasks) {
     Arena dry(backend.number());
     take(dry, input_gradient, second);
     block_ = backend.allocate(static_cast<std::size_t>(dry.bytes()));
@@ -35,7 +35,19 @@ class Chain {
 
   double milliseconds() { return backend_.timed_run(*recording_); }
 
+  /// What such a chain takes.
+  static std::int64_t bytes(Backend& backend, const std::vector<PlacedStage>& stages, const EngineSizes& sizes,
+                            int tasks, bool input_gradient, bool second) {
+    Chain counted(backend, stages, sizes, tasks);
+    Arena dry(backend.number());
+    counted.take(dry, input_gradient, second);
+    return dry.bytes();
+  }
+
  private:
+  Chain(Backend& backend, std::vector<PlacedStage> stages, const EngineSizes& sizes, int tasks)
+      : backend_(backend), stages_(std::move(stages)), sizes_(sizes), tasks_(tasks) {}
+
   struct Link {
     Stage stage;
     Geometry geometry;
@@ -118,7 +130,8 @@ std::string shape_key(const std::vector<PlacedStage>& stages, const Use& use, bo
 
 }  // namespace
 
-VendorLayers measure_fastest(Backend& backend, const Problem& own, const Problem& vendor, int tasks) {
+VendorLayers measure_fastest(Backend& backend, const Problem& own, const Problem& vendor, int tasks,
+                             std::int64_t room) {
   VendorLayers chosen(own.model.layers.size(), false);
   std::map<std::string, bool> known;
   bool below_has_parameters = false;
@@ -138,8 +151,21 @@ VendorLayers measure_fastest(Backend& backend, const Problem& own, const Problem
     const Use use = use_of(own, static_cast<int>(i));
     const auto [entry, fresh] = known.try_emplace(shape_key(theirs, use, input_gradient), false);
     if (fresh) {
-      Chain first(backend, {mine}, use.sizes, tasks, input_gradient, use.second);
-      Chain second(backend, theirs, use.sizes, tasks, input_gradient, use.second);
+      const auto bytes = [&](int timed) {
+        return Chain::bytes(backend, {mine}, use.sizes, timed, input_gradient, use.second) +
+               Chain::bytes(backend, theirs, use.sizes, timed, input_gradient, use.second);
+      };
+      int timed = tasks;
+      while (room > 0 && bytes(timed) > room) {
+        if (timed == 1)
+          throw OutOfMemory(
+              fmt::format("implementation fastest: to time layer {} needs {} bytes, {} are left of the limit; choose "
+                          "own or vendor, or raise memory_limit",
+                          *layer, bytes(1), room));
+        timed = (timed + 1) / 2;
+      }
+      Chain first(backend, {mine}, use.sizes, timed, input_gradient, use.second);
+      Chain second(backend, theirs, use.sizes, timed, input_gradient, use.second);
       std::vector<double> of_first, of_second;
       for (int round = 0; round < rounds; ++round) {
         of_first.push_back(first.milliseconds());

@@ -44,6 +44,7 @@ void check_options(const Options& o) {
   if (o.tasks < 1) refuse("tasks", o.tasks, "be positive");
   check_implementation({o.device, o.precision}, o.implementation);
   if (o.threads < 0 || o.threads > 4096) refuse("threads", o.threads, "lie in 0 to 4096");
+  check_cut_options(o.memory_limit, o.chunk);
 }
 
 }  // namespace
@@ -66,7 +67,9 @@ std::shared_ptr<Backend> open_backend(const Options& options) {
 Learner::Impl::Impl(const Model& m, const Algorithm& a, const Options& o) : model(m), algorithm(a), options(o) {
   check_options(options);
   if (options.implementation == Implementation::vendor) vendor = all_vendor_layers(model);
-  shape = make_problem(model, algorithm, {1, 1, 1}, place(), Goal::evaluation, Statistics::batch);
+  const auto* reptile = std::get_if<Reptile>(&algorithm);
+  shape = make_problem(model, algorithm, {1, reptile ? std::max(1, reptile->batch) : 1, 1}, place(), Goal::evaluation,
+                       Statistics::batch);
   shape.goal = Goal::update;
   adapted_set = adapted_names(model, shape);
   // What is free before the backend takes its own, which the plan counts.
@@ -76,8 +79,7 @@ Learner::Impl::Impl(const Model& m, const Algorithm& a, const Options& o) : mode
   Arena dry(backend->number());
   take_state(dry, shape, options.optimizer);
   state_bytes = dry.bytes() + backend->own_bytes();
-  const PlanOptions planned = plan_options();
-  const std::int64_t limit = planned.memory_limit > 0 ? planned.memory_limit : planned.machine.memory;
+  const std::int64_t limit = memory_limit();
   if (limit > 0 && state_bytes > limit)
     throw OutOfMemory(
         fmt::format("{} parameters with the state of their optimizer need {} bytes, the limit is {}; "
@@ -87,15 +89,21 @@ Learner::Impl::Impl(const Model& m, const Algorithm& a, const Options& o) : mode
   Arena arena(backend->number(), state_block.get());
   state = take_state(arena, shape, options.optimizer);
 
-  auto zeros = [&](Array row) {
-    if (row)
-      backend->upload(
-          std::vector<double>(static_cast<std::size_t>(row.size) * static_cast<std::size_t>(row.tasks), 0.0), row);
-  };
-  zeros(state.meta), zeros(state.first), zeros(state.second), zeros(state.inner_second), zeros(state.control);
-  zeros(state.reports), zeros(state.halted);
+  for (const Array row : {state.meta, state.control, state.reports}) clear(row);
   backend->upload(initial_parameters(model, options.seed), state.meta.slice(0, shape.layout.parameters));
   backend->upload(initial_rates(shape), state.rates);
+  start_run();
+}
+
+void Learner::Impl::clear(Array row) {
+  if (!row) return;
+  const auto numbers = static_cast<std::size_t>(row.size) * static_cast<std::size_t>(row.tasks);
+  backend->upload(std::vector<double>(numbers, 0.0), row);
+}
+
+void Learner::Impl::start_run() {
+  for (const Array row : {state.first, state.second, state.inner_second, state.halted, state.applied}) clear(row);
+  updates = skipped = 0;
   if (state.running) {  // mean 0, variance 1, as everywhere
     std::vector<double> initial(static_cast<std::size_t>(shape.layout.statistics), 0.0);
     for (const PlacedStage& stage : shape.layout.stages)
@@ -132,7 +140,8 @@ void Learner::Impl::choose_layers(const TaskSizes& sizes, Goal goal, Statistics 
     const Problem own = make_problem(model, algorithm, sizes, place(), goal, statistics, steps);
     const Problem all =
         make_problem(model, algorithm, sizes, place(), goal, statistics, steps, all_vendor_layers(model));
-    vendor = measure_fastest(*backend, own, all, choose_cut(own, plan_options()).chunk);
+    vendor = measure_fastest(*backend, own, all, choose_cut(own, plan_options()).chunk,
+                             memory_limit() > 0 ? memory_limit() - state_bytes - resident_bytes : 0);
   }
   measured = true;
 }
@@ -143,7 +152,7 @@ void Learner::Impl::adopt(VendorLayers layers) {
 }
 
 void Learner::Impl::evict_for(std::int64_t bytes, std::int64_t limit) {
-  std::int64_t kept = 0;
+  std::int64_t kept = resident_bytes;
   for (const auto& [key, prepared] : prepared_) kept += prepared->execution->bytes();
   constexpr std::size_t most = 4;  // shapes change rarely; memory matters more
   for (auto it = prepared_.begin(); it != prepared_.end();) {
@@ -169,11 +178,20 @@ std::shared_ptr<Learner::Impl::Prepared> Learner::Impl::prepare(const TaskSizes&
   PlanOptions plan = plan_options();
   std::int64_t& bound = plan.memory_limit > 0 ? plan.memory_limit : plan.machine.memory;
   const std::int64_t limit = bound;
-  std::int64_t busy = 0;
+  std::int64_t busy = resident_bytes;
   for (const auto& [other, prepared] : prepared_)
     if (prepared.use_count() > 1) busy += prepared->execution->bytes();
   if (limit > 0) bound = std::max<std::int64_t>(1, limit - busy);
-  const Cut cut = choose_cut(problem, plan);
+  const auto within = [&] {
+    try {
+      return choose_cut(problem, plan);
+    } catch (const OutOfMemory& refused) {
+      if (busy == 0) throw;
+      throw OutOfMemory(
+          fmt::format("{}; of {} bytes, resident images and what runs meanwhile hold {}", refused.what(), limit, busy));
+    }
+  };
+  const Cut cut = within();
   evict_for(count_bytes(problem, cut, options.optimizer, options.implementation).total, limit);
   auto prepared = std::make_shared<Prepared>();
   Prepared& p = *prepared;
@@ -187,7 +205,7 @@ std::shared_ptr<Learner::Impl::Prepared> Learner::Impl::prepare(const TaskSizes&
         const int at = problem.layout.parameters * (1 + k);
         s.tied.push_back({at + group.begin, at + group.end});
       }
-    s.control = state.control, s.reports = state.reports, s.halted = state.halted;
+    s.control = state.control, s.reports = state.reports, s.halted = state.halted, s.applied = state.applied;
     s.halt_on_nonfinite = options.on_nonfinite == OnNonFinite::stop;
     if (goal == Goal::update) {
       if (const auto* adam = std::get_if<Adam>(&options.optimizer)) {
@@ -290,8 +308,7 @@ std::vector<double> Learner::rates() const {
 void Learner::set_rates(std::span<const double> values) {
   if (values.size() != static_cast<std::size_t>(impl_->state.rates.size))
     throw InvalidArgument(fmt::format("the learner has {} rates, not {}", impl_->state.rates.size, values.size()));
-  for (std::size_t i = 0; i < values.size(); ++i)
-    if (!std::isfinite(values[i])) throw InvalidArgument(fmt::format("rate {} is {}; it must be finite", i, values[i]));
+  if (const std::string wrong = wrong_rates(impl_->shape, values); !wrong.empty()) throw InvalidArgument(wrong);
   impl_->backend->upload(values, impl_->state.rates);
   impl_->rates_given = !impl_->shape.learned_rates;
 }

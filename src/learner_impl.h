@@ -11,11 +11,13 @@
 
 namespace cumeta {
 
+struct EpisodeTables;
+
 struct Learner::Impl {
   Model model;
   Algorithm algorithm;
   Options options;
-  Problem shape;  ///< of one task with one example: layout, rates and rows do not depend on sizes
+  Problem shape;  ///< of one task, as small as it can be: layout, rates and rows do not depend on sizes
   std::shared_ptr<Backend> backend;
   Machine machine;        ///< the CUDA device's
   VendorLayers vendor;    ///< layers that run by the vendor's library
@@ -26,10 +28,10 @@ struct Learner::Impl {
   std::vector<std::string> adapted_set;
   std::int64_t updates = 0;
   std::int64_t skipped = 0;
-  std::int64_t fresh_since = 0;  ///< the update at which the optimizer's moments were zero
-  bool rates_given = false;      ///< fixed rates that set_rates changed: a checkpoint keeps them
+  bool rates_given = false;  ///< fixed rates that set_rates changed: a checkpoint keeps them
   bool training = false;
   std::uint64_t open_episodes = 0;  ///< whose images or ranges the backend holds
+  std::int64_t resident_bytes = 0;  ///< of those images
 
   Impl(const Model& model, const Algorithm& algorithm, const Options& options);
 
@@ -48,6 +50,8 @@ struct Learner::Impl {
   void run(Prepared& prepared, const TaskBatch& tasks, int slot);
   /// Host devices that compute in float32 draw a task where it runs; others get it uploaded.
   bool draws_in_place() const { return backend->on_host() && backend->number() == Number::float32; }
+  /// Hands the backend what it draws from; what it drew from before is gone, and the recordings that read it.
+  void open(const EpisodeTables& tables, std::uint64_t identity);
   void record_training(Prepared& prepared, const Episodes& episodes, bool on_device);
   /// implementation fastest: chooses on the first call, by these sizes.
   void choose_layers(const TaskSizes& sizes, Goal goal, Statistics statistics, int steps);
@@ -62,11 +66,18 @@ struct Learner::Impl {
   /// Writes what changes from update to update; returns the outer rate.
   double write_control(int slot);
   Update read_report(const Prepared& prepared, std::span<const double> report, std::int64_t number, double rate) const;
-  void refuse_nonfinite(const Prepared& prepared, int task, int step, std::int64_t number, double rate);
+  /// Throws NonFinite; `what` was not finite: "update 3", "meta_gradient".
+  [[noreturn]] void refuse_nonfinite(const std::string& what, int task, int step) const;
   /// Reads `count` reports of the updates that end with the present one; throws NonFinite, counts skipped ones.
   Update collect(const Prepared& prepared, int count);
   double outer_rate(std::int64_t update) const;
   std::vector<double> download(Array a) const;
+  /// bytes; 0: none
+  std::int64_t memory_limit() const { return options.memory_limit > 0 ? options.memory_limit : machine.memory; }
+  /// Counters, moments and statistics as before the first update; parameters and rates stay.
+  void start_run();
+  /// Zeros, if there is such an array.
+  void clear(Array row);
 
   /// What adaptation needs; with `moments` also what the next meta-update needs.
   void write_checkpoint(const std::string& path, const std::string& recipe, bool moments) const;

@@ -24,14 +24,8 @@ double Learner::Impl::write_control(int slot) {
   double control[kControlSize] = {};
   const double rate = outer_rate(updates);
   control[kControlRate] = rate;
-  const auto n = static_cast<double>(updates - fresh_since + 1);
-  if (const auto* adam = std::get_if<Adam>(&options.optimizer)) {
-    control[kControlCorrection1] = 1 - std::pow(adam->beta1, n);
-    control[kControlCorrection2] = 1 - std::pow(adam->beta2, n);
-  }
   control[kControlIteration] = static_cast<double>(updates);
   control[kControlReportSlot] = slot;
-  control[kControlInnerCount] = shape.carries_second_moment() ? static_cast<double>(updates) * shape.steps : 0;
   backend->upload(std::span<const double>(control, kControlSize), state.control);
   return rate;
 }
@@ -55,17 +49,17 @@ Update Learner::Impl::read_report(const Prepared& p, std::span<const double> rep
   return u;
 }
 
-void Learner::Impl::refuse_nonfinite(const Prepared& p, int task, int step, std::int64_t number, double rate) {
-  const int steps = p.execution->problem().steps;
+void Learner::Impl::refuse_nonfinite(const std::string& what, int task, int step) const {
+  const int steps = shape.steps;
   const std::string where = step < steps    ? fmt::format("the support loss before step {}", step)
                             : step == steps ? std::string("the query loss")
                                             : std::string("the meta-gradient");
   double inner = 0;  // the largest there is: rates may be one for each step, array or parameter
   for (const double held : download(state.rates)) inner = std::max(inner, std::fabs(held));
-  throw NonFinite(fmt::format(
-      "update {}: {} of task {} is not finite (inner rate up to {}, outer rate {}); lower a rate, clip, or set "
-      "on_nonfinite = \"skip\"",
-      number, where, task, inner, rate));
+  throw NonFinite(
+      fmt::format("{}: {} of task {} is not finite (inner rate up to {}, outer rate {}); lower a rate, clip, or set "
+                  "on_nonfinite = \"skip\"",
+                  what, where, task, inner, outer_rate(updates)));
 }
 
 Update Learner::Impl::collect(const Prepared& p, int count) {
@@ -85,7 +79,7 @@ Update Learner::Impl::collect(const Prepared& p, int count) {
       updates = update;  // the state is that of the last good update
       const double going = 0;
       backend->upload(std::span<const double>(&going, 1), state.halted);
-      refuse_nonfinite(p, task, step, update + 1, outer_rate(update));
+      refuse_nonfinite(fmt::format("update {}", update + 1), task, step);
     }
     ++skipped;
   }
@@ -114,10 +108,11 @@ namespace {
 
 void check_episodes(const Episodes& e, const Model& model, const ModelLayout& layout) {
   const Shape in = e.input();
-  if (!(in == model.input) && in.size() != model.input.size())
-    throw InvalidArgument(fmt::format("the data's examples are {}x{}x{}, the model's input is {}x{}x{}", in.height,
-                                      in.width, in.channels, model.input.height, model.input.width,
-                                      model.input.channels));
+  if (!(in == model.input) && !(features(in.size()) == model.input))
+    throw InvalidArgument(fmt::format(
+        "the data's examples are {}x{}x{}, the model's input is {}x{}x{}; make them equal, or the input "
+        "features({})",
+        in.height, in.width, in.channels, model.input.height, model.input.width, model.input.channels, in.size()));
   if (e.targets() != layout.targets)
     throw InvalidArgument(
         fmt::format("the data has {} numbers per target, the loss needs {}", e.targets(), layout.targets));
@@ -141,6 +136,24 @@ class Raised {
 };
 
 }  // namespace
+
+void Learner::Impl::open(const EpisodeTables& tables, std::uint64_t identity) {
+  for (auto& [key, prepared] : prepared_)
+    if (std::get<6>(key) != 0) prepared->recording.reset();
+  open_episodes = 0, resident_bytes = 0;
+  std::int64_t images = 0;
+  if (const auto* table = std::get_if<ImageEpisodes>(&tables.kind))
+    images = static_cast<std::int64_t>(table->pixels.size_bytes() + table->class_begin.size_bytes());
+  const std::int64_t limit = memory_limit();
+  if (limit > 0 && images > limit - state_bytes)
+    throw OutOfMemory(
+        fmt::format("the images of the data need {} bytes beside the learner's {}, the limit is {}; train on fewer or "
+                    "smaller images, or raise memory_limit",
+                    images, state_bytes, limit));
+  evict_for(state_bytes + images, limit);
+  backend->open_episodes(tables);
+  open_episodes = identity, resident_bytes = images;
+}
 
 void Learner::Impl::record_training(Prepared& p, const Episodes& episodes, bool on_device) {
   const Memory& memory = p.execution->memory();
@@ -171,17 +184,12 @@ void Learner::train(const Episodes& episodes, int tasks, std::int64_t updates,
   if (every < 1) throw InvalidArgument(fmt::format("every is {}; it must be positive", every));
   if (im.training) throw InvalidArgument("train was called from its own report; return false there and call it after");
   const Raised training(im.training);
+  Backend& backend = *im.backend;
+  const std::optional<EpisodeTables> tables = backend.draws_episodes() ? tables_of(episodes) : std::nullopt;
+  if (tables && im.open_episodes != episodes.identity()) im.open(*tables, episodes.identity());
   const auto p = im.prepare({tasks, episodes.support(), episodes.query()}, Goal::update, im.training_statistics(), -1,
                             episodes.identity());
   const Memory& memory = p->execution->memory();
-  Backend& backend = *im.backend;
-  const std::optional<EpisodeTables> tables = backend.draws_episodes() ? tables_of(episodes) : std::nullopt;
-  if (tables && im.open_episodes != episodes.identity()) {
-    im.open_episodes = 0;
-    backend.open_episodes(*tables);
-    im.open_episodes = episodes.identity();
-    p->recording.reset();
-  }
   if (!p->recording) im.record_training(*p, episodes, tables.has_value());
   p->episodes = &episodes;  // the same source may have moved
   const bool from_host = !p->x.empty();
@@ -223,6 +231,14 @@ MetaGradient Learner::meta_gradient(const TaskBatch& tasks) {
   const std::vector<double> rows = im.download(p.execution->memory().rows),
                             mean = im.download(p.execution->memory().mean);
   im.backend->upload(std::vector<double>{0.0}, im.state.halted);
+  if (im.options.on_nonfinite == OnNonFinite::stop) {
+    const ReportLayout report{problem.steps};
+    const std::vector<double> outcome = im.download(im.state.reports.rows(0, 1));
+    const auto step = static_cast<int>(outcome[static_cast<std::size_t>(report.bad_step_at())]);
+    if (step >= 0)
+      im.refuse_nonfinite("meta_gradient", static_cast<int>(outcome[static_cast<std::size_t>(report.bad_task_at())]),
+                          step);
+  }
   MetaGradient g;
   g.order = problem.order, g.precision = problem.precision, g.tasks = tasks.tasks, g.steps = problem.steps,
   g.adapted_set = im.adapted_set;
@@ -245,11 +261,6 @@ Evaluation Learner::evaluate(const TaskBatch& tasks, int steps, Statistics stati
   im.check(tasks, true);
   if (steps < 0) throw InvalidArgument(fmt::format("steps is {}; it must not be negative", steps));
   const auto p = im.prepare({tasks.tasks, tasks.support.count, tasks.query.count}, Goal::evaluation, statistics, steps);
-  if (const auto* reptile = std::get_if<Reptile>(&im.algorithm);
-      reptile && reptile->batch > 0 && tasks.support.count % reptile->batch != 0)
-    throw InvalidArgument(
-        fmt::format("algorithm.batch is {}; it must divide the {} support examples (0: all of them in every step)",
-                    reptile->batch, tasks.support.count));
   im.run(*p, tasks, 0);
   const std::vector<double> rows = im.download(p->execution->memory().rows);
   Evaluation e;

@@ -26,19 +26,10 @@ std::int64_t multiply_adds(const Stage& stage, Shape input) {
   return std::visit([&](const auto& s) { return cumeta::multiply_adds(s, input); }, stage);
 }
 std::int64_t scratch(const Stage& stage, const Geometry& geometry, Device device) {
-  return std::visit(
-      [&](const auto& s) {
-        switch (device) {
-          case Device::reference:
-            return cumeta::scratch(s, geometry, OnReference{});
-          case Device::cpu:
-            return cumeta::scratch(s, geometry, OnCpu{});
-          case Device::cuda:
-            return cumeta::scratch(s, geometry, OnCuda{});
-        }
-        return std::int64_t{0};
-      },
-      stage);
+  using Column = std::variant<OnReference, OnCpu, OnCuda>;  // in the order of Device
+  static constexpr Column columns[] = {OnReference{}, OnCpu{}, OnCuda{}};
+  return std::visit([&](const auto& s, auto column) { return cumeta::scratch(s, geometry, column); }, stage,
+                    columns[static_cast<std::size_t>(device)]);
 }
 double reduction_factor(const Loss& loss, int outputs, int rows) {
   return std::visit([&](const auto& l) { return cumeta::reduction_factor(l, outputs, rows); }, loss);

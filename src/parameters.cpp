@@ -2,8 +2,9 @@
 // The names, shapes and file orders of a model's parameter arrays, and their initial values.
 #include "src/parameters.h"
 
-#include <cmath>
+#include <fmt/format.h>
 
+#include "cumeta/error.h"
 #include "src/model_layout.h"
 
 namespace cumeta {
@@ -107,6 +108,34 @@ std::vector<double> to_file_order(const ParameterArray& a, std::span<const doubl
 }
 void from_file_order(const ParameterArray& a, std::span<const double> file, std::span<double> memory) {
   for_each_element(a, [&](int f, int m) { memory[static_cast<std::size_t>(m)] = file[static_cast<std::size_t>(f)]; });
+}
+
+std::vector<NamedArray> to_pytorch(const Model& model, std::span<const double> flat) {
+  if (flat.size() != static_cast<std::size_t>(parameter_count(model)))
+    throw InvalidArgument(fmt::format("the model has {} parameters, not {}", parameter_count(model), flat.size()));
+  std::vector<NamedArray> all;
+  for (const ParameterArray& a : parameter_arrays(model))
+    all.push_back({a.parameter.name, a.parameter.shape,
+                   to_file_order(a, flat.subspan(static_cast<std::size_t>(a.parameter.offset),
+                                                 static_cast<std::size_t>(a.parameter.size)))});
+  return all;
+}
+
+std::vector<double> from_pytorch(const Model& model, std::span<const NamedArray> arrays) {
+  std::vector<double> flat(static_cast<std::size_t>(parameter_count(model)));
+  for (const ParameterArray& a : parameter_arrays(model)) {
+    const NamedArray* found = nullptr;
+    for (const NamedArray& given : arrays)
+      if (given.name == a.parameter.name) found = &given;
+    if (!found) throw InvalidArgument(fmt::format("parameter {} is missing", a.parameter.name));
+    if (found->shape != a.parameter.shape || found->values.size() != static_cast<std::size_t>(a.parameter.size))
+      throw InvalidArgument(fmt::format("parameter {} has {} numbers in another shape than the model's {}",
+                                        a.parameter.name, found->values.size(), a.parameter.size));
+    from_file_order(a, found->values,
+                    std::span(flat).subspan(static_cast<std::size_t>(a.parameter.offset),
+                                            static_cast<std::size_t>(a.parameter.size)));
+  }
+  return flat;
 }
 
 }  // namespace cumeta

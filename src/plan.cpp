@@ -46,11 +46,11 @@ double flops(const Problem& p, bool second) {
   return 2 * per_task * p.sizes.tasks;
 }
 
-/// Of refilling the tapes of all steps but the last: a forward and a backward pass each, first layer c1, others c1 +
-/// 2c.
+/// Of refilling the tapes of all steps but the last: a forward pass and one back to the activations, which leaves out
+/// the weights' gradients; together c1 + 2c, as much as a whole backward pass.
 double refill_flops(const Problem& p) {
   const MultiplyAdds head = cost(p.layout, p.head_stage, static_cast<int>(p.layout.stages.size()), p.has_body());
-  return 2 * std::max(0, p.steps - 1) * static_cast<double>(p.batch) * (head.forward + head.backward) * p.sizes.tasks;
+  return 2 * std::max(0, p.steps - 1) * static_cast<double>(p.batch) * head.backward * p.sizes.tasks;
 }
 
 const char* kind_of(const Layer& layer) {
@@ -101,12 +101,15 @@ void check_machine(const PlanOptions& options) {
 
 }  // namespace
 
+void check_cut_options(std::int64_t memory_limit, int chunk) {
+  if (chunk < 0) throw InvalidArgument(fmt::format("plan.chunk is {}; it must not be negative", chunk));
+  if (memory_limit < 0)
+    throw InvalidArgument(fmt::format("memory_limit is {} bytes; it must not be negative", memory_limit));
+}
+
 Cut choose_cut(const Problem& p, const PlanOptions& options) {
   const int T = p.sizes.tasks;
   const std::int64_t limit = options.memory_limit > 0 ? options.memory_limit : options.machine.memory;
-  if (options.chunk < 0) throw InvalidArgument(fmt::format("plan.chunk is {}; it must not be negative", options.chunk));
-  if (options.memory_limit < 0)
-    throw InvalidArgument(fmt::format("memory_limit is {} bytes; it must not be negative", options.memory_limit));
   const bool host = options.device != Device::cuda;
   const int cores = options.device == Device::reference ? 1 : std::max(1, options.machine.cores);
   const bool program = p.program && mlp_shared_bytes(*p.program) <= options.machine.shared_memory;
@@ -115,7 +118,7 @@ Cut choose_cut(const Problem& p, const PlanOptions& options) {
     Cut cut;
     cut.program = program;
     cut.chunk = std::min(chunk, T), cut.recompute = recompute && can_recompute;
-    cut.lanes = host ? std::min(cores, cut.chunks(T)) : std::min(2, cut.chunks(T));
+    cut.lanes = host ? std::min(cores, cut.chunks(T)) : std::min(kCudaLanes, cut.chunks(T));
     return cut;
   };
   std::vector<bool> tapes;
@@ -186,6 +189,7 @@ Plan plan(const Model& model, const Algorithm& algorithm, const TaskSizes& sizes
         "machine {} has compute capability {:.1f}, device.precision tf32 needs 8.0; choose float32 or another machine",
         options.machine.name, options.machine.compute_capability / 10.0));
   const Statistics statistics = statistics_of(model) == Statistics::support ? Statistics::support : Statistics::batch;
+  check_cut_options(options.memory_limit, options.chunk);
   check_implementation({options.device, options.precision}, options.implementation);
   const Problem p =
       make_problem(model, algorithm, sizes, {options.device, options.precision}, Goal::update, statistics, -1,

@@ -7,6 +7,8 @@
 
 namespace cumeta {
 
+/// Throws InvalidArgument for a limit or a chunk below zero.
+void check_cut_options(std::int64_t memory_limit, int chunk);
 /// Throws OutOfMemory when nothing fits the limit.
 Cut choose_cut(const Problem& problem, const PlanOptions& options);
 Plan describe(const Problem& problem, const Cut& cut, const PlanOptions& options);

@@ -80,19 +80,16 @@ Statistics statistics_of(const Model& model) {
   return mode;
 }
 
-namespace {
-
-/// Rows of a task stand in an int, and a layer's numbers of all rows, times a few, in 64 bits.
-void check_extents(const Problem& p) {
+// Rows of a task stand in an int, and a layer's numbers of all rows, times a few, in 64 bits.
+void check_rows(const Problem& p, std::int64_t rows, const std::string& what) {
   constexpr std::int64_t most = std::numeric_limits<int>::max(), most_numbers = std::int64_t{1} << 40;
-  const std::int64_t rows = std::int64_t{p.sizes.support} + p.sizes.query;
   std::int64_t largest = p.model.input.size();
   for (const PlacedStage& stage : p.layout.stages) largest = std::max<std::int64_t>(largest, stage.output.size());
   if (rows > most || rows > most_numbers / largest)
-    refuse(
-        fmt::format("{} + {} examples of up to {} numbers in one layer are too many for one task; lower shots or query",
-                    p.sizes.support, p.sizes.query, largest));
+    refuse(fmt::format("{} of up to {} numbers in one layer are too many for one task; take fewer", what, largest));
 }
+
+namespace {
 
 /// CUDA's outer step keeps its tree of tasks and its tied groups in fixed places.
 void check_outer_step_on_cuda(const Problem& p) {
@@ -161,7 +158,7 @@ Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskS
   if (p.learned_rates && std::int64_t{p.rate_rows + 1} * p.layout.parameters > 1'000'000'000)
     refuse(fmt::format("algorithm: {} rates for each of {} parameters are more than {} numbers in all", p.rate_rows,
                        p.layout.parameters, 1'000'000'000));
-  check_extents(p);
+  check_rows(p, std::int64_t{sizes.support} + sizes.query, fmt::format("{} + {} examples", sizes.support, sizes.query));
   if (query_statistics == Statistics::running && p.layout.statistics == 0)
     refuse("statistics running: the model's batch_norm layers keep none; train with statistics = \"running\"");
 
@@ -209,10 +206,10 @@ Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskS
 
   p.batch = sizes.support;
   if (const auto* reptile = std::get_if<Reptile>(&algorithm); reptile && reptile->batch > 0) {
-    if (sizes.support % reptile->batch != 0 && goal != Goal::evaluation)
-      refuse(
-          fmt::format("algorithm.batch is {}; it must divide the {} support examples", reptile->batch, sizes.support));
-    if (sizes.support % reptile->batch == 0) p.batch = reptile->batch;
+    if (sizes.support % reptile->batch != 0)
+      refuse(fmt::format("algorithm.batch is {}; it must divide the {} support examples (0: all of them in every step)",
+                         reptile->batch, sizes.support));
+    p.batch = reptile->batch;
   }
   if (sizes.query == 0 && !p.is_reptile()) refuse("query is 0 examples; only reptile trains without a query set");
 
@@ -230,6 +227,28 @@ Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskS
   const bool float32 = place.precision == Precision::float32;
   if (place.device == Device::cuda && float32 && goal != Goal::evaluation && !p.is_reptile()) p.program = program_of(p);
   return p;
+}
+
+std::string wrong_rates(const Problem& p, std::span<const double> rates) {
+  const auto P = static_cast<std::size_t>(p.layout.parameters);
+  std::vector<bool> adapted(P, false);
+  for (const TiedGroup& range : p.adapted) std::fill(adapted.begin() + range.begin, adapted.begin() + range.end, true);
+  for (std::size_t i = 0; i < rates.size(); ++i) {
+    if (!std::isfinite(rates[i])) return fmt::format("rate {} is {}; it must be finite", i, rates[i]);
+    if (adapted[i % P] || rates[i] == 0) continue;
+    std::string owner;
+    for (const Parameter& a : parameters(p.model))
+      if (static_cast<std::size_t>(a.offset) <= i % P) owner = a.name;
+    return fmt::format("rate {} is {}, but the inner loop does not adapt {}; it must be 0", i, rates[i], owner);
+  }
+  for (std::size_t row = 0; row < rates.size(); row += P)
+    for (const TiedGroup& group : p.tied)
+      for (std::size_t i = row + static_cast<std::size_t>(group.begin) + 1;
+           i < row + static_cast<std::size_t>(group.end); ++i)
+        if (rates[i] != rates[i - 1])
+          return fmt::format("rate {} is {}, rate {} is {}; they are one learned rate and must be equal", i - 1,
+                             rates[i - 1], i, rates[i]);
+  return {};
 }
 
 std::vector<std::string> adapted_names(const Model& model, const Problem& p) {

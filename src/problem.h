@@ -2,6 +2,7 @@
 // What a run computes, decided once: model, algorithm and sizes turned into stages, rates, engines and result rows.
 #pragma once
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,8 @@ struct Problem {
   int head_stage = 0;  ///< stages below it have no adapted parameter: their features are computed once per task
   int head_offset = 0;
   int batch = 0;  ///< support rows of one inner step
+  /// The first support row that inner step k sees.
+  int first_row_of(int k) const { return static_cast<int>(std::int64_t{k} * batch % sizes.support); }
 
   /// The inner loop in one piece, where the model is a small one, the device is CUDA and the algorithm a descent. It
   /// computes in float32.
@@ -77,6 +80,11 @@ void check_implementation(const Place& place, Implementation implementation);
 
 /// [rate_rows][P]: zero where nothing adapts.
 std::vector<double> initial_rates(const Problem& problem);
+/// What keeps these rates [rate_rows][P] from being used, empty when nothing does: they are finite, zero outside the
+/// adapted set, and equal where they share one learned rate.
+std::string wrong_rates(const Problem& problem, std::span<const double> rates);
+/// Throws InvalidArgument where a pass over so many rows of one task counts beyond its integers.
+void check_rows(const Problem& problem, std::int64_t rows, const std::string& what);
 /// Names of the parameters that the inner loop changes.
 std::vector<std::string> adapted_names(const Model& model, const Problem& problem);
 /// How batch norms of the model take their statistics; batch when there is none.

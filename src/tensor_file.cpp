@@ -7,7 +7,6 @@
 #include <cmath>
 
 #include "cumeta/error.h"
-#include "src/parameters.h"
 #include "src/safetensors.h"
 
 namespace cumeta {
@@ -43,8 +42,8 @@ safetensors::Tensor stored(const std::string& name, const FileTensor& tensor) {
   return safetensors::tensor(std::span<const std::int64_t>(whole), tensor.shape);
 }
 
-std::vector<std::int64_t> file_shape(const Parameter& parameter, int rows) {
-  std::vector<std::int64_t> shape(parameter.shape.begin(), parameter.shape.end());
+std::vector<std::int64_t> file_shape(const std::vector<int>& array, int rows) {
+  std::vector<std::int64_t> shape(array.begin(), array.end());
   if (rows > 0) shape.insert(shape.begin(), rows);
   return shape;
 }
@@ -69,41 +68,42 @@ void write_tensors(const std::string& path, const TensorFile& file) {
 
 void put_parameters(TensorFile& file, const Model& model, const std::string& prefix, std::span<const double> flat,
                     int rows, FileTensor::Type type) {
-  const std::vector<ParameterArray> arrays = parameter_arrays(model);
   const auto count = static_cast<std::size_t>(parameter_count(model));
   if (flat.size() != count * static_cast<std::size_t>(rows > 0 ? rows : 1))
     throw InvalidArgument(fmt::format("put_parameters({}): {} numbers for {} rows of {} parameters", prefix,
                                       flat.size(), rows > 0 ? rows : 1, count));
-  for (const ParameterArray& array : arrays) {
-    FileTensor tensor{type, file_shape(array.parameter, rows), {}};
-    for (std::size_t row = 0; row * count < flat.size(); ++row) {
-      const auto part = flat.subspan(row * count + static_cast<std::size_t>(array.parameter.offset),
-                                     static_cast<std::size_t>(array.parameter.size));
-      const std::vector<double> values = to_file_order(array, part);
-      tensor.values.insert(tensor.values.end(), values.begin(), values.end());
+  for (const Parameter& a : parameters(model)) file.tensors[prefix + a.name] = {type, file_shape(a.shape, rows), {}};
+  for (std::size_t at = 0; at < flat.size(); at += count)
+    for (const NamedArray& a : to_pytorch(model, flat.subspan(at, count))) {
+      std::vector<double>& values = file.tensors[prefix + a.name].values;
+      values.insert(values.end(), a.values.begin(), a.values.end());
     }
-    file.tensors[prefix + array.parameter.name] = std::move(tensor);
-  }
 }
 
 std::vector<double> get_parameters(const TensorFile& file, const Model& model, const std::string& prefix,
                                    const std::string& path, int rows) {
-  const auto count = static_cast<std::size_t>(parameter_count(model));
   const auto all_rows = static_cast<std::size_t>(rows > 0 ? rows : 1);
-  std::vector<double> flat(count * all_rows);
-  for (const ParameterArray& array : parameter_arrays(model)) {
-    const std::string name = prefix + array.parameter.name;
+  std::vector<std::vector<NamedArray>> arrays(all_rows);
+  for (const Parameter& a : parameters(model)) {
+    const std::string name = prefix + a.name;
     const auto found = file.tensors.find(name);
     if (found == file.tensors.end())
       throw FileError(fmt::format("{}: has no tensor {}; it does not belong to this model", path, name));
-    const std::vector<std::int64_t> expected = file_shape(array.parameter, rows);
+    const std::vector<std::int64_t> expected = file_shape(a.shape, rows);
     if (found->second.shape != expected)
       throw FileError(fmt::format("{}: {} has the shape {}, the model needs {}", path, name,
                                   safetensors::text_of(found->second.shape), safetensors::text_of(expected)));
-    const auto size = static_cast<std::size_t>(array.parameter.size);
-    for (std::size_t row = 0; row < all_rows; ++row)
-      from_file_order(array, std::span(found->second.values).subspan(row * size, size),
-                      std::span(flat).subspan(row * count + static_cast<std::size_t>(array.parameter.offset), size));
+    const std::span<const double> values(found->second.values);
+    const auto size = static_cast<std::size_t>(a.size);
+    for (std::size_t row = 0; row < all_rows; ++row) {
+      const auto part = values.subspan(row * size, size);
+      arrays[row].push_back({a.name, a.shape, {part.begin(), part.end()}});
+    }
+  }
+  std::vector<double> flat;
+  for (const std::vector<NamedArray>& row : arrays) {
+    const std::vector<double> one = from_pytorch(model, row);
+    flat.insert(flat.end(), one.begin(), one.end());
   }
   return flat;
 }

@@ -26,7 +26,7 @@ struct Scenario {
   bool first = false, second = false;  // moments are kept
 };
 struct State {
-  std::vector<double> mean, meta, first, second, running, inner_second, reports, halted;
+  std::vector<double> mean, meta, first, second, running, inner_second, reports, halted, applied;
 };
 
 std::vector<double> draw(std::int64_t count, unsigned seed, double low, double high) {
@@ -47,7 +47,8 @@ State run(Backend& backend, const Scenario& s, const Spoil& spoil = {}) {
   GuardedArray rows(backend, s.tasks, l.size()), mean(backend, 1, l.size()), meta(backend, 1, l.gradient),
       first(backend, 1, l.gradient), second(backend, 1, l.gradient), running(backend, 1, std::max(1, l.statistics)),
       inner(backend, 1, std::max(1, l.second)), control(backend, 1, kControlSize, Number::float64),
-      halted(backend, 1, 1, Number::float64), reports(backend, s.updates, report.size(), Number::float64);
+      halted(backend, 1, 1, Number::float64), applied(backend, 1, kAppliedSize, Number::float64),
+      reports(backend, s.updates, report.size(), Number::float64);
   std::unique_ptr<Recording> recorded;
   meta.fill_rows(draw(l.gradient, 41, -1, 1));
   first.fill_rows(std::vector<double>(static_cast<std::size_t>(l.gradient), 0.0));
@@ -55,9 +56,11 @@ State run(Backend& backend, const Scenario& s, const Spoil& spoil = {}) {
   running.fill_rows(draw(std::max(1, l.statistics), 42, 0, 1));
   inner.fill_rows(draw(std::max(1, l.second), 43, 0, 1));
   halted.fill_rows({0});
+  applied.fill_rows({0, 0});
 
   step.rows = rows.array(), step.mean = mean.array();
   step.control = control.array(), step.reports = reports.array(), step.halted = halted.array();
+  step.applied = applied.array();
   if (step.rule != OuterStep::Rule::none) step.meta = meta.array();
   if (s.first) step.first = first.array();
   if (s.second) step.second = second.array();
@@ -69,8 +72,6 @@ State run(Backend& backend, const Scenario& s, const Spoil& spoil = {}) {
     rows.fill_rows(numbers);
     std::vector<double> c(kControlSize, 0.0);
     c[kControlRate] = s.rate / (1 + update);
-    c[kControlCorrection1] = 1 - std::pow(step.beta1, update + 1);
-    c[kControlCorrection2] = 1 - std::pow(step.beta2, update + 1);
     c[kControlReportSlot] = update;
     control.fill_rows(c);
     if (!recorded) recorded = backend.record([&] { backend.outer_step(step); });
@@ -78,8 +79,9 @@ State run(Backend& backend, const Scenario& s, const Spoil& spoil = {}) {
     rows.rows("rows");  // guard bands
   }
   EXPECT_LE(recorded->kernel_nodes(), 2);
-  return {mean.rows("mean"),   meta.rows("meta"),          first.rows("first"),     second.rows("second"),
-          running.rows("run"), inner.rows("inner_second"), reports.rows("reports"), halted.rows("halted")};
+  return {mean.rows("mean"),       meta.rows("meta"),     first.rows("first"),
+          second.rows("second"),   running.rows("run"),   inner.rows("inner_second"),
+          reports.rows("reports"), halted.rows("halted"), applied.rows("applied")};
 }
 
 Backend& reference() {
@@ -139,6 +141,7 @@ void compare(const State& expected, const State& out, int updates, double most) 
   EXPECT_TRUE(near("inner_second", expected.inner_second, out.inner_second, 1, most));
   EXPECT_TRUE(near("reports", expected.reports, out.reports, static_cast<std::size_t>(updates), most));
   EXPECT_TRUE(near("halted", expected.halted, out.halted, 1, 0));
+  EXPECT_EQ(expected.applied, out.applied);
 }
 
 TEST_P(OuterStepDevices, EveryScenarioIsNearTheReferenceAndRepeatsItsBits) {
@@ -236,6 +239,20 @@ TEST(OuterStepReference, AdamsFirstStepIsTheRateAlongTheSign) {
   EXPECT_TRUE(near("meta", {meta[0] - 0.01, meta[1] + 0.01, meta[2] - 0.01}, out.meta, 1, 1e-15));
 }
 
+TEST(OuterStepReference, AdamsCorrectionsCountWhatWasApplied) {
+  for (const double n : {1.0, 2.0, 3.0, 7.0, 64.0, 1000.0, 60001.0})
+    EXPECT_NEAR(adam_correction(0.999, n), 1 - std::pow(0.999, n), 1e-13) << n;
+  // The second of three updates is skipped: the third is Adam's second step.
+  Scenario s{"adam", step_of(OuterStep::Rule::adam, {.gradient = 1, .second = 1, .steps = 4}), 1, 3, 1, true, true};
+  s.step.halt_on_nonfinite = false;
+  const State out = run(reference(), s, [](int update, std::vector<double>& rows) {
+    rows = {update == 1 ? std::numeric_limits<double>::quiet_NaN() : 2.0, 3, 0, 0, 0, 0, 0, 0};
+  });
+  EXPECT_EQ(out.applied, (std::vector<double>{2, 8}));
+  // Equal gradients: every step of Adam is its rate, here 1 and 1/3, whatever beta.
+  EXPECT_NEAR(out.meta[0], draw(1, 41, -1, 1)[0] - 1 - 1.0 / 3, 1e-7);
+}
+
 TEST(OuterStepReference, ClippingTiesAndTheNorm) {
   Scenario s{"clip", step_of(OuterStep::Rule::sgd, {.gradient = 4, .steps = 0}), 1, 1, 1.0};
   s.step.tied = {{1, 4}};
@@ -263,6 +280,7 @@ TEST(OuterStepReference, HaltingIsStickyAndSkippingIsNot) {
     const double moved = halt ? 1.0 : 1.0 + 1.0 / 3;  // the first update alone, or the first and the third
     EXPECT_DOUBLE_EQ(out.meta[0], meta[0] - moved);
     EXPECT_EQ(out.halted[0], halt ? 1 : 0);
+    EXPECT_EQ(out.applied, (std::vector<double>{halt ? 1.0 : 2.0, 0}));
     const auto at = [&](int update, int column) {
       return out.reports[static_cast<std::size_t>(update * ReportLayout{1}.size() + column)];
     };

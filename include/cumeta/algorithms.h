@@ -68,7 +68,9 @@ using Algorithm = std::variant<Maml, Anil, MetaSgd, Reptile>;
 CUMETA_API std::string name_of(const Algorithm& algorithm);
 /// What a result reports: Reptile's is first.
 CUMETA_API Order order_of(const Algorithm& algorithm);
+/// Inner steps of a task in training.
 CUMETA_API int steps_of(const Algorithm& algorithm);
+/// "first", "second".
 CUMETA_API std::string to_string(Order order);
 
 }  // namespace cumeta

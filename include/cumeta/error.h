@@ -2,6 +2,7 @@
 // Every error cumeta throws: one line that says what, where, the value and the remedy.
 #pragma once
 #include <stdexcept>
+#include <string>
 
 #include "cumeta/export.h"
 

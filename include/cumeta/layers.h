@@ -6,8 +6,9 @@
 namespace cumeta {
 
 /// How a weight array is drawn. `scale` is the gain of glorot/he and the standard deviation of (truncated) normal.
-/// glorot_uniform: U(-l, l), l = scale sqrt(6 / (fan_in + fan_out)); he_normal: N(0, scale^2 2 / fan_in);
-/// truncated_normal: N(0, scale^2) redrawn beyond two deviations. Biases and shifts start at 0, scales at 1.
+/// glorot_uniform (Glorot & Bengio 2010): U(-l, l), l = scale sqrt(6 / (fan_in + fan_out)); he_normal (He et al. 2015):
+/// N(0, scale^2 2 / fan_in); truncated_normal: N(0, scale^2) redrawn beyond two deviations. Biases and shifts start at
+/// 0, scales at 1.
 struct Initializer {
   enum class Kind { glorot_uniform, he_normal, normal, truncated_normal, zeros };
   Kind kind = Kind::glorot_uniform;

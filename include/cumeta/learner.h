@@ -19,7 +19,8 @@
 
 namespace cumeta {
 
-/// What a non-finite loss or gradient does: stop with NonFinite, or skip that update and count it.
+/// What a non-finite loss or gradient does: stop with NonFinite, or skip that update and count it; meta_gradient and
+/// adapt then return the numbers as they are.
 enum class OnNonFinite { stop, skip };
 
 struct Options {
@@ -33,7 +34,7 @@ struct Options {
   int tasks = 32;                 ///< of a meta-update that train draws
   int threads = 0;                ///< CPU: 0 = as many as the process may use
   bool pin = false;               ///< CPU: pin workers inside the caller's affinity mask
-  std::int64_t memory_limit = 0;  ///< bytes of the arena; 0: the machine's memory
+  std::int64_t memory_limit = 0;  ///< bytes of the arenas and of resident images; 0: the machine's memory
   int chunk = 0;                  ///< tasks per chunk; 0: chosen
   Activations activations = Activations::automatic;
   Implementation implementation = Implementation::own;  ///< CUDA: whose linear and convolution
@@ -93,6 +94,8 @@ class CUMETA_API AdaptedTask {
   /// Outputs (class scores before softmax, or regression values) of x [count][height][width][channels]:
   /// [count][outputs]. Batch norm uses the support set's statistics (inductive) unless the model says running or
   /// `statistics` says otherwise.
+  /// Throws OutOfMemory where this task's arenas beside the learner's state would pass the learner's memory_limit; only
+  /// under batch statistics, where all rows must go at once, does that depend on their number.
   std::vector<float> predict(std::span<const float> x);
   std::vector<float> predict(std::span<const float> x, Statistics statistics);
   const std::vector<double>& parameters() const;  ///< [P]
@@ -111,7 +114,8 @@ class CUMETA_API AdaptedTask {
 
 /// One thread at a time may use a learner; several learners, and predictions of several adapted tasks of one learner
 /// one after the other, are independent. Every call throws InvalidArgument for what does not fit, OutOfMemory before
-/// anything runs, NonFinite where a loss or gradient is no number, DeviceFault where a kernel failed.
+/// anything runs, DeviceFault where a kernel failed; meta_update, train, meta_gradient and adapt throw NonFinite where
+/// a loss or gradient is no number. evaluate says of every task what became of it: a loss may be infinite or NaN there.
 class CUMETA_API Learner {
  public:
   /// Opens the device and draws initial parameters from options.seed. Throws InvalidArgument, DeviceUnavailable.
@@ -134,24 +138,28 @@ class CUMETA_API Learner {
   /// Adapts to every task and measures the query set after each of 0..steps inner steps; changes nothing.
   /// Steps beyond the trained ones use the last step's rate. The tasks themselves lie in memory all at once.
   Evaluation evaluate(const TaskBatch& tasks, int steps, Statistics statistics);
-  /// Adapts to one support set of any size; steps = -1: as trained.
+  /// Adapts to one support set of any size (Reptile: that its mini-batches divide); steps = -1: as trained.
   AdaptedTask adapt(const Examples& support, int steps = -1);
 
   const Model& model() const;
   const Algorithm& algorithm() const;
-  const Options& options() const;
-  std::string device_name() const;
+  const Options& options() const;                       ///< as given: 0 still stands for what was chosen
+  std::string device_name() const;                      ///< "cpu (AVX2, 2 threads)", "cuda (NVIDIA H100)"
   const std::vector<std::string>& adapted_set() const;  ///< names of the parameters that the inner loop changes
   std::int64_t updates() const;                         ///< meta-updates done so far
-  std::int64_t skipped() const;
+  std::int64_t skipped() const;                         ///< those of them that were not finite and changed nothing
+  /// The plan of a meta-update of these sizes on the open device. Runs no update; but with implementation `fastest` the
+  /// first call of a learner measures its layers, which runs kernels. Throws InvalidArgument, OutOfMemory.
   Plan plan_for(const TaskSizes& sizes) const;
 
   /// Flat, in the order of parameters(model); batch norm's running statistics are apart.
   std::vector<double> parameters() const;
+  /// Moments, rates and counters stay. Throws InvalidArgument unless there are parameter_count(model) numbers.
   void set_parameters(std::span<const double> parameters);
   /// Inner rates, [1 or steps][P], learned or given by set_rates; empty when they are the algorithm's own.
   std::vector<double> rates() const;
-  /// One for each parameter (and step); those that share a learned rate must be equal. Checkpoints keep them.
+  /// One for each parameter (and step): 0 for those that are not adapted, equal for those that share a learned rate.
+  /// Checkpoints keep them. Throws InvalidArgument.
   void set_rates(std::span<const double> rates);
 
   /// Writes parameters, optimizer state, rates, counters and the text `recipe` to a safetensors file, atomically.
@@ -165,7 +173,9 @@ class CUMETA_API Learner {
   void save_trained(const std::string& path, const std::string& recipe = {}) const;
   /// What save_trained wrote, from its file or from one of save; the optimizer starts afresh. Throws FileError.
   void load_trained(const std::string& path);
-  /// Only the parameters (and rates, if the file has them): starts a new run from trained weights.
+  /// Only the parameters (running statistics and rates too, if the file has them; learned rates only where this learner
+  /// learns its own, fixed ones only where it does not): starts a new run from trained weights, at update 0, without
+  /// moments of an earlier one. Throws FileError.
   void load_parameters(const std::string& path);
   /// The recipe text that save stored.
   static std::string recipe_in(const std::string& path);

@@ -35,6 +35,7 @@ struct PlanOptions {
   Implementation implementation = Implementation::own;
 };
 
+/// A kind of array of the arena; those that lie over each other are counted each.
 struct PlannedArray {
   std::string name;
   std::int64_t bytes = 0;
@@ -47,17 +48,18 @@ struct PlannedLayers {
   std::string by;           ///< "own", "vendor (cuBLAS)", "vendor (cuDNN)", "own (small-model program)"
 };
 
+/// What a meta-update takes, and how it is cut.
 struct Plan {
-  Device device = Device::cpu;
+  Device device = Device::cpu;  ///< planned for
   Precision precision = Precision::float32;
-  std::int64_t bytes = 0;            ///< of the arena, to the byte
-  std::vector<PlannedArray> arrays;  ///< what they are made of
-  int lanes = 1;                     ///< workers or streams that hold a workspace
-  int chunk = 1;                     ///< tasks per chunk
-  int chunks = 1;
-  int idle_cores = 0;      ///< cores without a task in the last round
-  bool recompute = false;  ///< tapes are refilled; never where one tape is all there is
-  Order order = Order::second;
+  std::int64_t bytes = 0;                ///< of the arena, to the byte
+  std::vector<PlannedArray> arrays;      ///< what they are made of
+  int lanes = 1;                         ///< workers or streams that hold a workspace
+  int chunk = 1;                         ///< tasks per chunk
+  int chunks = 1;                        ///< of a meta-batch; the last one may hold fewer tasks
+  int idle_cores = 0;                    ///< cores without a task in the last round
+  bool recompute = false;                ///< tapes of inner steps are refilled; never where one tape is all there is
+  Order order = Order::second;           ///< of the algorithm; Reptile's is first
   std::vector<std::string> adapted_set;  ///< names of what the inner loop changes
   double flops = 0;  ///< of one meta-update by the cost laws, 2 per multiply-add, padding taps counted
   double first_order_flops = 0;

@@ -12,10 +12,11 @@ struct Examples {
   std::span<const float> x;
   std::span<const float> y;
 };
+/// A meta-batch: every task has as many support examples, and as many query examples, as every other.
 struct TaskBatch {
   int tasks = 0;
-  Examples support;
-  Examples query;
+  Examples support;  ///< what a task adapts on
+  Examples query;    ///< what it is judged by; Reptile alone may do without (count 0)
 };
 
 }  // namespace cumeta

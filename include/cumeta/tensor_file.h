@@ -12,6 +12,7 @@
 
 namespace cumeta {
 
+/// One tensor, its numbers as doubles whatever its type in the file.
 struct FileTensor {
   enum class Type { float32, float64, int64 };  ///< what write_tensors writes
   Type type = Type::float32;
@@ -19,6 +20,7 @@ struct FileTensor {
   std::vector<double> values;  ///< row-major
 };
 
+/// A whole safetensors file: tensors and texts by name.
 struct TensorFile {
   std::map<std::string, FileTensor> tensors;
   std::map<std::string, std::string> metadata;
@@ -30,7 +32,8 @@ CUMETA_API TensorFile read_tensors(const std::string& path);
 CUMETA_API void write_tensors(const std::string& path, const TensorFile& file);
 
 /// Adds prefix + name for every parameter array. `flat` holds rows of parameters(model), as Learner gives them;
-/// rows = 0: one row and no leading axis, otherwise a leading axis of `rows`.
+/// rows = 0: one row and no leading axis, otherwise a leading axis of `rows`. Throws InvalidArgument where `flat` is no
+/// whole number of such rows.
 CUMETA_API void put_parameters(TensorFile& file, const Model& model, const std::string& prefix,
                                std::span<const double> flat, int rows = 0,
                                FileTensor::Type type = FileTensor::Type::float64);

@@ -14,13 +14,9 @@ Array gradient_of(const Chunk& c, int k) {
 /// What the head sees of the support rows that step k uses.
 Array support_input(const Chunk& c, int k) {
   if (c.problem.has_body()) return c.cut(c.work.body_support_tape.y.back());
-  const int batch = c.problem.batch;
-  return c.x_rows(k * batch % c.problem.sizes.support, batch);
+  return c.x_rows(c.problem.first_row_of(k), c.problem.batch);
 }
-Array support_target(const Chunk& c, int k) {
-  const int batch = c.problem.batch;
-  return c.t_rows(k * batch % c.problem.sizes.support, batch);
-}
+Array support_target(const Chunk& c, int k) { return c.t_rows(c.problem.first_row_of(k), c.problem.batch); }
 /// The part of a parameter row that the inner loop's engine touches.
 Array head(const Chunk& c, Array row) {
   return c.cut(row.slice(c.problem.head_offset, c.problem.layout.parameters - c.problem.head_offset));
