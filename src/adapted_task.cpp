@@ -118,7 +118,7 @@ AdaptedTask Learner::adapt(const Examples& support, int steps) {
   const Problem& problem = p.execution->problem();
   auto task = std::make_unique<AdaptedTask::Impl>();
   task->backend = im.backend, task->problem = problem;
-  task->adapted_set = im.adapted_set, task->adaptation_bytes = p.execution->bytes();
+  task->adapted_set = adapted_names(im.model, problem), task->adaptation_bytes = p.execution->bytes();
   task->learner_bytes = im.state_bytes, task->limit = im.memory_limit();
   const int P = problem.layout.parameters;
   auto take = [&](Arena& arena) {

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <limits>
 
 #include "cumeta/error.h"
 #include "src/cuda_plugin.h"
@@ -300,6 +301,12 @@ std::vector<double> Learner::parameters() const {
 void Learner::set_parameters(std::span<const double> values) {
   const auto P = static_cast<std::size_t>(impl_->shape.layout.parameters);
   if (values.size() != P) throw InvalidArgument(fmt::format("the model has {} parameters, not {}", P, values.size()));
+  const double largest = impl_->backend->number() == Number::float32 ? std::numeric_limits<float>::max()
+                                                                     : std::numeric_limits<double>::max();
+  for (std::size_t i = 0; i < P; ++i)
+    if (!(std::abs(values[i]) <= largest))
+      throw InvalidArgument(fmt::format("parameter {} is {}, no finite number of {}", i, values[i],
+                                        impl_->backend->number() == Number::float32 ? "float32" : "float64"));
   impl_->backend->upload(values, impl_->state.meta.slice(0, static_cast<std::int64_t>(P)));
 }
 std::vector<double> Learner::rates() const {

@@ -266,7 +266,7 @@ Evaluation Learner::evaluate(const TaskBatch& tasks, int steps, Statistics stati
   Evaluation e;
   e.order = im.shape.order, e.precision = im.shape.precision, e.tasks = tasks.tasks, e.steps = steps,
   e.statistics = statistics;
-  e.adapted_set = im.adapted_set;
+  e.adapted_set = adapted_names(im.model, p->execution->problem());  // of the steps taken here, not those trained with
   const auto values = static_cast<std::size_t>(steps) + 1, row = 2 * values + 1;
   for (std::size_t t = 0; t < static_cast<std::size_t>(tasks.tasks); ++t)
     for (std::size_t k = 0; k < values; ++k) {

@@ -2,6 +2,9 @@
 // The door's limits: memory that no prediction passes, data that only fit by size, counts beyond an int, mini-batches.
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <limits>
+
 #include "cumeta/error.h"
 #include "src/problem.h"
 #include "tests/support/compare.h"
@@ -84,6 +87,31 @@ TEST_P(LearnerOn, DataOfAnotherShapeAreRefused) {
   EXPECT_SAYS(learner(image(4, 4, 4)).train(episodes, 2, 1, go_on), "16x4x1, the model's input is 4x4x4");
   learner(image(16, 4, 1)).train(episodes, 2, 1, go_on);
   learner(features(64)).train(episodes, 2, 1, go_on);
+}
+
+TEST_P(LearnerOn, ParametersAreFiniteNumbersOfTheDevice) {
+  Learner learner(tanh_model(), Maml{}, on());
+  std::vector<double> values = learner.parameters();
+  for (const double wrong : {std::nan(""), -std::numeric_limits<double>::infinity()}) {
+    values[1] = wrong;
+    EXPECT_THROW(learner.set_parameters(values), InvalidArgument) << wrong;
+    EXPECT_SAYS(learner.set_parameters(values), "parameter 1 is");
+  }
+  values[1] = 1e300;
+  if (learner.options().device == Device::reference)
+    EXPECT_NO_THROW(learner.set_parameters(values));
+  else
+    EXPECT_SAYS(learner.set_parameters(values), "no finite number of float32");
+}
+
+TEST_P(LearnerOn, TheAdaptedSetIsOfTheStepsTaken) {
+  Learner learner(tanh_model(), Maml{.steps = 0}, on());
+  const Tasks tasks = random_tasks(tanh_model(), 2, 4, 4, 6);
+  EXPECT_TRUE(learner.adapted_set().empty());
+  EXPECT_EQ(learner.evaluate(tasks.batch(), 2, Statistics::batch).adapted_set.size(), parameters(tanh_model()).size());
+  EXPECT_TRUE(learner.evaluate(tasks.batch(), 0, Statistics::batch).adapted_set.empty());
+  const Tasks one = random_tasks(tanh_model(), 1, 4, 4, 6);
+  EXPECT_FALSE(learner.adapt({one.support, one.support_x, one.support_y}, 1).adapted_set().empty());
 }
 
 TEST(LearnerLimits, OptionsBelowZeroAreRefusedAtOnce) {

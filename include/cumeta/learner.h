@@ -154,7 +154,8 @@ class CUMETA_API Learner {
 
   /// Flat, in the order of parameters(model); batch norm's running statistics are apart.
   std::vector<double> parameters() const;
-  /// Moments, rates and counters stay. Throws InvalidArgument unless there are parameter_count(model) numbers.
+  /// Moments, rates and counters stay. Throws InvalidArgument unless there are parameter_count(model)
+  /// numbers, finite ones in the device's type.
   void set_parameters(std::span<const double> parameters);
   /// Inner rates, [1 or steps][P], learned or given by set_rates; empty when they are the algorithm's own.
   std::vector<double> rates() const;
