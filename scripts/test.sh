@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Everything that must hold before a change lands; stops at the first failure; ctest speaks last.
-#   scripts/test.sh            format, build with warnings as errors, clang-tidy, gates on CUDA's machine code, the subset
-#                              of mutants, the tests of tests/sanitizers.txt under sanitizers, all tests
+#   scripts/test.sh            format, build with warnings as errors, gates on CUDA's machine code, the tests of
+#                              tests/sanitizers.txt under sanitizers, all tests
 #   scripts/test.sh --quick    format, build and the fast tests (under 2 minutes on a built tree)
-#   scripts/test.sh --deep     all, and every mutant, every barrier, and the machine code of every GPU generation
+#   scripts/test.sh --deep     all, and clang-tidy, every mutant, every barrier, the machine code of every GPU generation
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -72,8 +72,6 @@ say "build, warnings are errors"
 build "$preset"
 
 if ! $quick; then
-  say "clang-tidy"
-  scripts/clang_tidy.py --preset "$preset" --jobs "$jobs"
   if command -v nvcc >/dev/null || [[ -x /usr/local/cuda/bin/nvcc ]]; then
     say "CUDA gates: the machine code of the hot loops"
     scripts/cuda_gates.sh "$preset" >build/cuda_gates.log || { grep -v '^pass' build/cuda_gates.log; exit 1; }
@@ -87,15 +85,14 @@ if ! $quick; then
     sanitize "$sanitizer"
   done
   if $deep; then
+    say "clang-tidy"
+    scripts/clang_tidy.py --preset "$preset" --jobs "$jobs"
     say "every mutant"
     python3 tests/mutants/run.py
     say "every barrier"
     python3 tests/mutants/run.py --barriers
     say "every GPU generation"
     build release-all-gpus cumeta_cuda
-  else
-    say "mutants, one of every file"
-    python3 tests/mutants/run.py --subset
   fi
 fi
 
