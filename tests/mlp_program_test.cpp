@@ -319,8 +319,9 @@ TEST(MlpProgram, KnowsItsModels) {
   EXPECT_FALSE(is({Linear{2}, BatchNorm{}, Linear{1}}));
   EXPECT_FALSE(is({Linear{2}, Relu{}, Tanh{}, Linear{1}}));
   EXPECT_FALSE(is({Linear{2}, LeakyRelu{-0.1}, Linear{1}}));
+  EXPECT_FALSE(is({Linear{50000}, Relu{}, Linear{50000}}));
   MlpProgram huge =
-      *mlp_program_of(std::vector<Stage>{Linear{50000}, Relu{}, Linear{50000}}, features(50000), MeanSquaredError{});
+      *mlp_program_of(std::vector<Stage>{Linear{5000}, Relu{}, Linear{5000}}, features(5000), MeanSquaredError{});
   huge.support = huge.query = 5;
   EXPECT_GT(mlp_shared_bytes(huge), 1 << 20);
 }

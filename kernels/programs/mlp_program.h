@@ -67,8 +67,11 @@ inline std::optional<MlpProgram> mlp_program_of(std::span<const Stage> stages, S
     if (const auto* linear = std::get_if<Linear>(&stage)) {
       if (!activated && p.layers > 0) activated = true;  // Linear on Linear is one without an activation
       if (p.layers == MlpProgram::kMostLayers) return std::nullopt;
+      // Far beyond any shared memory; what is not counted cannot overflow.
+      const std::int64_t more = (std::int64_t{inputs} + (linear->bias ? 1 : 0)) * linear->outputs;
+      if (p.parameters + more > (1 << 28)) return std::nullopt;
       p.layer[p.layers++] = {inputs, linear->outputs, linear->bias, p.parameters, Activation::none, 0, linear->adapted};
-      p.parameters += (inputs + (linear->bias ? 1 : 0)) * linear->outputs;
+      p.parameters += static_cast<int>(more);
       inputs = linear->outputs;
       activated = false;
       continue;

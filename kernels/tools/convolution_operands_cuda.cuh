@@ -131,7 +131,7 @@ struct GatherOperands {
       const int dy = shape.direction * v, dx = shape.direction * u;
       int4 made = make_int4((dy * shape.source_width + dx) * depth + c, 0, weight_tap * shape.columns * depth + c, dx);
       if constexpr (masked) {
-        made.y = static_cast<int>(1u << (16 + v) | 1u << u);
+        made.y = static_cast<int>(1u << ((16 + v) & 31) | 1u << (u & 31));  // of a tap beyond the last: replaced below
       } else {
         made.y = dy;
       }
