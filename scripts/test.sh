@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Everything that must hold before a change lands; stops at the first failure; ctest speaks last.
 #   scripts/test.sh            format, build with warnings as errors, gates on CUDA's machine code, the tests of
-#                              tests/sanitizers.txt under sanitizers, all tests
+#                              tests/sanitizers.txt under AddressSanitizer and UndefinedBehaviorSanitizer, all tests
 #   scripts/test.sh --quick    format, build and the fast tests (under 2 minutes on a built tree)
-#   scripts/test.sh --deep     all, and clang-tidy, every mutant, every barrier, the machine code of every GPU generation
+#   scripts/test.sh --deep     all, and ThreadSanitizer, clang-tidy, every mutant, every barrier, every GPU generation
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -80,11 +80,11 @@ if ! $quick; then
   else
     echo "skipped: CUDA gates, no nvcc here"
   fi
-  for sanitizer in asan-ubsan tsan; do
-    say "$sanitizer"
-    sanitize "$sanitizer"
-  done
+  say "asan-ubsan"
+  sanitize asan-ubsan
   if $deep; then
+    say "tsan"
+    sanitize tsan
     say "clang-tidy"
     scripts/clang_tidy.py --preset "$preset" --jobs "$jobs"
     say "every mutant"
