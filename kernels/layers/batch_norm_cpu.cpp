@@ -9,7 +9,7 @@
 #include "hwy/foreach_target.h"
 //
 #include "hwy/highway.h"
-#include "kernels/tools/simd_tail_cpu-inl.h"
+#include "kernels/tools/channel_groups_cpu-inl.h"
 
 #ifndef CUMETA_BATCH_NORM_CPU_ONCE
 #define CUMETA_BATCH_NORM_CPU_ONCE
@@ -33,40 +33,6 @@ namespace HWY_NAMESPACE {
 
 using V = FloatVector;
 using Size = std::int64_t;
-
-// kVectors vectors of channels from `first` on; the last may be incomplete when kVectors is 1.
-template <int kVectors>
-struct Channels {
-  Size first;
-  int count;  // lanes of the last vector
-  FloatMask mask;
-
-  HWY_INLINE V load(const float* from, int j) const {
-    if (kVectors == 1) return load_first(count, mask, from + first);
-    return hn::LoadU(FloatTag(), from + first + j * kLanes);
-  }
-  HWY_INLINE V load_or(const float* from, int j, float value) const {
-    return from ? load(from, j) : hn::Set(FloatTag(), value);
-  }
-  HWY_INLINE void store(V v, float* to, int j) const {
-    if (kVectors == 1) {
-      store_first(v, count, mask, to + first);
-    } else {
-      hn::StoreU(v, FloatTag(), to + first + j * kLanes);
-    }
-  }
-};
-
-// A chain of n additions in float loses up to n roundings, and numbers of one sign lose them in one direction.
-constexpr Size kBlockRows = 512;
-
-// Calls f(first row, row behind the last) for every block of rows.
-template <class F>
-HWY_INLINE void for_each_block(Size rows, F f) {
-  for (Size first = 0; first < rows; first += kBlockRows) f(first, HWY_MIN(first + kBlockRows, rows));
-}
-
-#define CUMETA_EACH _Pragma("GCC unroll 4") for (int j = 0; j < kVectors; ++j)
 
 template <int kVectors>
 HWY_INLINE void forward_channels(const BatchNormTask& t, Channels<kVectors> c) {
@@ -310,21 +276,6 @@ HWY_INLINE void tangent_backward_channels(const BatchNormTask& t, Channels<kVect
       }
       c.store(Rdx, t.dx + at, j);
     }
-  }
-}
-
-#undef CUMETA_EACH
-
-/// Calls f with groups of vectors, then with single ones; the sums of a channel do not depend on its group.
-template <int kVectors, class F>
-HWY_INLINE void for_each_group(Size channels, F f) {
-  Size first = 0;
-  for (; first + kVectors * kLanes <= channels; first += kVectors * kLanes) {
-    f(Channels<kVectors>{first, kLanes, hn::FirstN(FloatTag(), kLanes)});
-  }
-  for (; first < channels; first += kLanes) {
-    const int count = static_cast<int>(HWY_MIN(static_cast<Size>(kLanes), channels - first));
-    f(Channels<1>{first, count, hn::FirstN(FloatTag(), static_cast<std::size_t>(count))});
   }
 }
 

@@ -11,6 +11,7 @@
 //
 #include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
+#include "kernels/tools/channel_groups_cpu-inl.h"
 #include "kernels/tools/simd_tail_cpu-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -142,42 +143,21 @@ void tanh_tangent_loop(float* Rdx, const float* y, const float* dy, const float*
       y, dy, Ry, Rdy);
 }
 
-// By blocks of rows, so that no chain of additions is long.
+template <int kVectors>
+HWY_INLINE void channel_sums(float* out, const float* x, Size rows, Size columns, V factor, Channels<kVectors> c) {
+  V sum[kVectors];
+  CUMETA_EACH sum[j] = hn::Zero(FloatTag());
+  for_each_block(rows, [&](Size first, Size last) HWY_ATTR {
+    V part[kVectors];
+    CUMETA_EACH part[j] = hn::Zero(FloatTag());
+    for (Size row = first; row < last; ++row) { CUMETA_EACH part[j] = hn::Add(part[j], c.load(x + row * columns, j)); }
+    CUMETA_EACH sum[j] = hn::Add(sum[j], part[j]);
+  });
+  CUMETA_EACH c.store(hn::Mul(sum[j], factor), out, j);
+}
 void column_sums_loop(float* out, const float* x, Size rows, Size columns, float factor) {
-  constexpr Size kBlockRows = 512;
-  const FloatTag d;
-  const V f = hn::Set(d, factor);
-  Size c = 0;
-  for (; c + 4 * kLanes <= columns; c += 4 * kLanes) {
-    V s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0;
-    for (Size row = 0; row < rows;) {
-      V p0 = hn::Zero(d), p1 = p0, p2 = p0, p3 = p0;
-      for (const Size last = HWY_MIN(row + kBlockRows, rows); row < last; ++row) {
-        const float* from = x + row * columns + c;
-        p0 = hn::Add(p0, hn::LoadU(d, from));
-        p1 = hn::Add(p1, hn::LoadU(d, from + kLanes));
-        p2 = hn::Add(p2, hn::LoadU(d, from + 2 * kLanes));
-        p3 = hn::Add(p3, hn::LoadU(d, from + 3 * kLanes));
-      }
-      s0 = hn::Add(s0, p0), s1 = hn::Add(s1, p1), s2 = hn::Add(s2, p2), s3 = hn::Add(s3, p3);
-    }
-    hn::StoreU(hn::Mul(s0, f), d, out + c);
-    hn::StoreU(hn::Mul(s1, f), d, out + c + kLanes);
-    hn::StoreU(hn::Mul(s2, f), d, out + c + 2 * kLanes);
-    hn::StoreU(hn::Mul(s3, f), d, out + c + 3 * kLanes);
-  }
-  for (; c < columns; c += kLanes) {
-    const int count = static_cast<int>(HWY_MIN(static_cast<Size>(kLanes), columns - c));
-    const FloatMask mask = hn::FirstN(d, static_cast<std::size_t>(count));
-    V sum = hn::Zero(d);
-    for (Size row = 0; row < rows;) {
-      V part = hn::Zero(d);
-      for (const Size last = HWY_MIN(row + kBlockRows, rows); row < last; ++row)
-        part = hn::Add(part, load_first(count, mask, x + row * columns + c));
-      sum = hn::Add(sum, part);
-    }
-    store_first(hn::Mul(sum, f), count, mask, out + c);
-  }
+  const V f = hn::Set(FloatTag(), factor);
+  for_each_group<4>(columns, [&](auto channels) HWY_ATTR { channel_sums(out, x, rows, columns, f, channels); });
 }
 
 void repeat_row_loop(float* out, const float* in, Size rows, Size columns, float factor) {
