@@ -219,11 +219,9 @@ void run(const BenchArguments& arguments) {
 void add_bench(CLI::App& program) {
   CLI::App* command = program.add_subcommand("bench", "Time and memory of MAML, FOMAML, ANIL, Reptile on a recipe");
   command->footer(
-      "The row of the recipe's own algorithm is that algorithm with all its settings (Meta-SGD: a row more); the "
-      "others "
-      "take\n"
-      "its steps and rate. On CUDA the device draws the tasks, as in a training. \"measured\" is what a learner and "
-      "two updates take of the device's memory.\n"
+      "The row of the recipe's own algorithm is that algorithm with all its settings (Meta-SGD: a row more); the\n"
+      "others take its steps and rate. On CUDA the device draws the tasks, as in a training. \"measured\" is what a\n"
+      "learner and two updates take of the device's memory.\n"
       "Example:\n  cumeta bench recipes/omniglot_5w1s_maml.toml --data omniglot --rounds 9 --json");
   auto arguments = std::make_shared<BenchArguments>();
   command->add_option("recipe", arguments->recipe, "Recipe; without one the built-in sinusoid_maml");

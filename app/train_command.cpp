@@ -273,8 +273,8 @@ void add_train(CLI::App& program) {
   command->footer(
       "RUN gets recipe.toml, log.csv, log.jsonl, last.safetensors and best.safetensors (best on the validation "
       "tasks).\n"
-      "Ctrl-C and SIGTERM save and end with status 0 (a validation is finished first; a second one ends at once). A "
-      "run that was stopped or killed goes on with --resume RUN and\n"
+      "Ctrl-C and SIGTERM save and end with status 0 (a validation is finished first; a second one ends at once).\n"
+      "A run that was stopped or killed goes on with --resume RUN and\n"
       "ends in the same files as one that never stopped.\n"
       "Example:\n  cumeta train recipes/omniglot_5w1s_maml.toml --data omniglot --out runs/o51 --set "
       "run.updates=20000");
