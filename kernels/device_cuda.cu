@@ -21,7 +21,7 @@ constexpr int kOldestCapability = 75, kOldestTf32Capability = 80;
 /// Its image shows whether the plugin holds code for a device.
 __global__ void __launch_bounds__(32, 1) probe_kernel() {}
 
-[[noreturn]] void unavailable(const std::string& text) { raise(ErrorKind::device_unavailable, "cuda: " + text); }
+[[noreturn]] void unavailable(ErrorKind why, const std::string& text) { raise(why, "cuda: " + text); }
 
 std::string capability_text(int number) { return std::to_string(number / 10) + "." + std::to_string(number % 10); }
 std::string version(int number) { return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10); }
@@ -33,15 +33,18 @@ int device_count() {
   if (error == cudaErrorInsufficientDriver) {
     int driver = 0;
     static_cast<void>(cudaDriverGetVersion(&driver));
-    if (driver == 0) unavailable("no NVIDIA driver is loaded; install one for CUDA " + version(CUDART_VERSION));
-    unavailable("the driver supports CUDA " + version(driver) + ", this build needs " + version(CUDART_VERSION) +
-                "; update the driver");
+    if (driver == 0)
+      unavailable(ErrorKind::driver_missing,
+                  "no NVIDIA driver is loaded; install one for CUDA " + version(CUDART_VERSION));
+    unavailable(ErrorKind::driver_too_old, "the driver supports CUDA " + version(driver) + ", this build needs " +
+                                               version(CUDART_VERSION) + "; update the driver");
   }
   if (error == cudaErrorNoDevice || (error == cudaSuccess && count == 0))
-    unavailable("a driver is there but no device; check nvidia-smi and CUDA_VISIBLE_DEVICES");
+    unavailable(ErrorKind::device_missing,
+                "a driver is there but no device; check nvidia-smi and CUDA_VISIBLE_DEVICES");
   if (error != cudaSuccess)
-    unavailable(std::string("devices cannot be listed: ") + cudaGetErrorString(error) + " (" + cudaGetErrorName(error) +
-                ")");
+    unavailable(ErrorKind::device_unavailable, std::string("devices cannot be listed: ") + cudaGetErrorString(error) +
+                                                   " (" + cudaGetErrorName(error) + ")");
   return count;
 }
 
@@ -56,8 +59,9 @@ cudaDeviceProp properties_of(int ordinal) {
 DeviceModel open_device(int ordinal, bool tf32) {
   const int count = device_count();
   if (ordinal < 0 || ordinal >= count)
-    unavailable("ordinal " + std::to_string(ordinal) + " was asked for, this machine has " + std::to_string(count) +
-                (count == 1 ? " device: use ordinal 0" : " devices: use 0 to " + std::to_string(count - 1)));
+    unavailable(ErrorKind::device_missing,
+                "ordinal " + std::to_string(ordinal) + " was asked for, this machine has " + std::to_string(count) +
+                    (count == 1 ? " device: use ordinal 0" : " devices: use 0 to " + std::to_string(count - 1)));
   const cudaDeviceProp properties = properties_of(ordinal);
   DeviceModel model;
   model.ordinal = ordinal;
@@ -71,24 +75,27 @@ DeviceModel open_device(int ordinal, bool tf32) {
   const std::string device = "device " + std::to_string(ordinal) + " (" + model.name + ") has compute capability " +
                              capability_text(model.capability);
   if (model.capability < kOldestCapability)
-    unavailable(device + ", the oldest supported is " + capability_text(kOldestCapability));
+    unavailable(ErrorKind::device_unsupported,
+                device + ", the oldest supported is " + capability_text(kOldestCapability));
   if (tf32 && model.capability < kOldestTf32Capability)
-    unavailable(device + ", TF32 needs " + capability_text(kOldestTf32Capability) +
-                "; set device.precision = \"float32\"");
+    unavailable(ErrorKind::device_unsupported, device + ", TF32 needs " + capability_text(kOldestTf32Capability) +
+                                                   "; set device.precision = \"float32\"");
   const cudaError_t selected = cudaSetDevice(ordinal);
   if (selected != cudaSuccess) {
     static_cast<void>(cudaGetLastError());
-    unavailable(device + " and cannot be opened: " + cudaGetErrorString(selected) + " (" + cudaGetErrorName(selected) +
-                "); another process may hold it");
+    unavailable(ErrorKind::device_unavailable, device + " and cannot be opened: " + cudaGetErrorString(selected) +
+                                                   " (" + cudaGetErrorName(selected) +
+                                                   "); another process may hold it");
   }
   cudaFuncAttributes attributes{};
   const cudaError_t image = cudaFuncGetAttributes(&attributes, probe_kernel);
   if (image != cudaSuccess) {
     static_cast<void>(cudaGetLastError());
-    unavailable(device +
-                ", for which this plugin holds no kernels (built for " CUMETA_CUDA_ARCHITECTURE_LIST
-                "); build with -DCUMETA_CUDA_ARCHITECTURES=" +
-                std::to_string(model.capability));
+    unavailable(ErrorKind::device_unsupported,
+                device +
+                    ", for which this plugin holds no kernels (built for " CUMETA_CUDA_ARCHITECTURE_LIST
+                    "); build with -DCUMETA_CUDA_ARCHITECTURES=" +
+                    std::to_string(model.capability));
   }
   return model;
 }

@@ -8,7 +8,17 @@
 namespace cumeta {
 
 /// Which exception of cumeta/error.h the host throws.
-enum class ErrorKind : int { invalid_argument, device_unavailable, plugin_mismatch, out_of_memory, device_fault };
+enum class ErrorKind : int {
+  invalid_argument,
+  device_unavailable,
+  driver_missing,
+  driver_too_old,
+  device_missing,
+  device_unsupported,
+  plugin_mismatch,
+  out_of_memory,
+  device_fault,
+};
 
 /// What a plugin may ask of the library that opened it. It links nothing of the library.
 struct Host {

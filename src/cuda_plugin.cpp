@@ -30,6 +30,14 @@ void raise_in_host(ErrorKind kind, const char* text) {
       throw InvalidArgument(text);
     case ErrorKind::device_unavailable:
       throw DeviceUnavailable(text);
+    case ErrorKind::driver_missing:
+      throw DriverMissing(text);
+    case ErrorKind::driver_too_old:
+      throw DriverTooOld(text);
+    case ErrorKind::device_missing:
+      throw DeviceMissing(text);
+    case ErrorKind::device_unsupported:
+      throw DeviceUnsupported(text);
     case ErrorKind::plugin_mismatch:
       throw PluginMismatch(text);
     case ErrorKind::out_of_memory:
@@ -72,7 +80,7 @@ std::filesystem::path plugin_path() { return path_of(kPluginVariable, kPluginFil
 void require_driver() {
   static const bool found = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL) != nullptr;
   if (!found)
-    throw DeviceUnavailable(
+    throw DriverMissing(
         "cuda: no NVIDIA driver on this machine (libcuda.so.1 cannot be loaded); install one, or use --device cpu");
 }
 
@@ -110,7 +118,7 @@ Plugin load_plugin() {
   plugin.path = plugin_path();
   std::error_code failed;
   if (!std::filesystem::exists(plugin.path, failed))
-    throw DeviceUnavailable(
+    throw PluginMissing(
         named_plugin()
             ? fmt::format("cuda: {}={}: no such file", kPluginVariable, plugin.path.string())
             : fmt::format("cuda: no plugin at {}; build with -DCUMETA_CUDA=ON, install it beside the library, or name "
@@ -120,8 +128,8 @@ Plugin load_plugin() {
   void* library = dlopen(plugin.path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library) {
     const char* reason = dlerror();
-    throw DeviceUnavailable(fmt::format("cuda: the plugin {} cannot be loaded: {}", plugin.path.string(),
-                                        reason ? reason : "no reason given"));
+    throw PluginMissing(fmt::format("cuda: the plugin {} cannot be loaded: {}", plugin.path.string(),
+                                    reason ? reason : "no reason given"));
   }
   plugin.library = library;
   require_same_build(library, plugin.path);
@@ -145,14 +153,14 @@ VendorOpen load_vendor(const Plugin& cuda) {
   constexpr const char* instead = "or set plan.implementation = \"own\"";
   std::error_code failed;
   if (!std::filesystem::exists(path, failed))
-    throw DeviceUnavailable(fmt::format(
+    throw PluginMissing(fmt::format(
         "cuda: no vendor plugin at {}; build with cuBLAS and cuDNN at hand (-DCUMETA_VENDOR=ON), install it "
         "beside the library, name it in {}, {}",
         path.string(), kVendorVariable, instead));
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library) {
     const char* reason = dlerror();
-    throw DeviceUnavailable(fmt::format(
+    throw PluginMissing(fmt::format(
         "cuda: the vendor plugin {} cannot be loaded: {}; install cuBLAS 13 and cuDNN 9, put their folder in "
         "LD_LIBRARY_PATH, {}",
         path.string(), reason ? reason : "no reason given", instead));

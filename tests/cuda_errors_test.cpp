@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <optional>
 #include <string>
+#include <typeinfo>
 
 #include "cumeta/cumeta.h"
 #include "src/cuda_plugin.h"
@@ -78,14 +79,27 @@ class CudaErrors : public ::testing::Test {
 
 struct Trouble {
   const char *machine, *words, *remedy;
+  bool (*is_its_type)(const DeviceUnavailable& error);
 };
+/// Of exactly this type: a base would serve every cause.
+template <class Exception>
+bool is(const DeviceUnavailable& error) {
+  return typeid(error) == typeid(Exception);
+}
 class CudaTrouble : public CudaErrors, public ::testing::WithParamInterface<Trouble> {};
 
 TEST_P(CudaTrouble, IsOneLineAndTheProcessGoesOn) {
   const double expected = loss_on(Device::cpu);
   {
     const Setting machine("CUMETA_EMULATED_MACHINE", GetParam().machine);
-    const std::string text = line_of<DeviceUnavailable>([] { learner_on(Device::cuda); });
+    const std::string text = line_of<DeviceUnavailable>([] {
+      try {
+        learner_on(Device::cuda);
+      } catch (const DeviceUnavailable& error) {
+        EXPECT_TRUE(GetParam().is_its_type(error)) << typeid(error).name();
+        throw;
+      }
+    });
     EXPECT_EQ(text.rfind("cuda: ", 0), 0u) << text;
     EXPECT_TRUE(holds(text, GetParam().words));
     EXPECT_TRUE(holds(text, GetParam().remedy));
@@ -95,12 +109,14 @@ TEST_P(CudaTrouble, IsOneLineAndTheProcessGoesOn) {
 }
 INSTANTIATE_TEST_SUITE_P(
     , CudaTrouble,
-    ::testing::Values(Trouble{"no_driver", "no NVIDIA driver is loaded", "install one for CUDA 13"},
-                      Trouble{"old_driver", "the driver supports CUDA 12.4, this build needs 13", "update the driver"},
-                      Trouble{"no_device", "a driver is there but no device", "CUDA_VISIBLE_DEVICES"},
-                      Trouble{"busy", "cannot be opened", "another process may hold it"},
-                      Trouble{"capability_6", "compute capability 6.0", "the oldest supported is 7.5"},
-                      Trouble{"no_kernels", "holds no kernels", "-DCUMETA_CUDA_ARCHITECTURES=90"}),
+    ::testing::Values(
+        Trouble{"no_driver", "no NVIDIA driver is loaded", "install one for CUDA 13", is<DriverMissing>},
+        Trouble{"old_driver", "the driver supports CUDA 12.4, this build needs 13", "update the driver",
+                is<DriverTooOld>},
+        Trouble{"no_device", "a driver is there but no device", "CUDA_VISIBLE_DEVICES", is<DeviceMissing>},
+        Trouble{"busy", "cannot be opened", "another process may hold it", is<DeviceUnavailable>},
+        Trouble{"capability_6", "compute capability 6.0", "the oldest supported is 7.5", is<DeviceUnsupported>},
+        Trouble{"no_kernels", "holds no kernels", "-DCUMETA_CUDA_ARCHITECTURES=90", is<DeviceUnsupported>}),
     [](const auto& instance) { return std::string(instance.param.machine); });
 
 TEST_F(CudaErrors, InfoSaysWhyThereIsNoDevice) {

@@ -52,7 +52,7 @@ bool holds(const std::string& text, const std::string& part) { return text.find(
 
 TEST(CudaPlugin, MissingFile) {
   const NamedPlugin named("/nowhere/libcumeta_cuda.so");
-  EXPECT_TRUE(holds(failure<DeviceUnavailable>(), "/nowhere/libcumeta_cuda.so: no such file"));
+  EXPECT_TRUE(holds(failure<PluginMissing>(), "/nowhere/libcumeta_cuda.so: no such file"));
 }
 
 TEST(CudaPlugin, NotALibrary) {
@@ -60,7 +60,7 @@ TEST(CudaPlugin, NotALibrary) {
       std::filesystem::temp_directory_path() / ("cumeta_not_a_plugin_" + std::to_string(getpid()) + ".so");
   std::ofstream(file) << "text";
   const NamedPlugin named(file.string());
-  EXPECT_TRUE(holds(failure<DeviceUnavailable>(), "cannot be loaded"));
+  EXPECT_TRUE(holds(failure<PluginMissing>(), "cannot be loaded"));
   std::filesystem::remove(file);
 }
 
@@ -79,7 +79,7 @@ TEST(CudaPlugin, AnotherBuild) {
 std::string vendor_failure(const std::string& vendor_plugin) {
   const NamedPlugin cuda(CUMETA_EMULATED_PLUGIN);
   const NamedPlugin vendor(vendor_plugin, "CUMETA_CUDA_VENDOR_PLUGIN");
-  const std::string text = failure<DeviceUnavailable>({.vendor = true});
+  const std::string text = failure<PluginMissing>({.vendor = true});
   EXPECT_TRUE(holds(text, vendor_plugin)) << text;
   EXPECT_TRUE(holds(text, "plan.implementation = \"own\"")) << text;
   EXPECT_NO_THROW(open_cuda({})) << "own kernels need no vendor plugin";
@@ -153,7 +153,7 @@ std::vector<double> counted(std::size_t count, double first = 0) {
 
 TEST_F(CudaBackendTest, BadOrdinal) {
   for (const int ordinal : {-1, 99}) {
-    const std::string text = failure<DeviceUnavailable>({.ordinal = ordinal});
+    const std::string text = failure<DeviceMissing>({.ordinal = ordinal});
     EXPECT_TRUE(holds(text, std::to_string(ordinal))) << text;
     EXPECT_TRUE(holds(text, "device")) << text;
   }
@@ -162,7 +162,7 @@ TEST_F(CudaBackendTest, BadOrdinal) {
 TEST_F(CudaBackendTest, Tf32NeedsTensorCores) {
   if (!cuda_status().emulated) GTEST_SKIP() << "only the emulator can be an older device";
   setenv("CUMETA_EMULATED_MACHINE", "capability_75", 1);
-  const std::string text = failure<DeviceUnavailable>({.tf32 = true});
+  const std::string text = failure<DeviceUnsupported>({.tf32 = true});
   EXPECT_TRUE(holds(text, "compute capability 7.5, TF32 needs 8.0")) << text;
   EXPECT_NO_THROW(open_cuda({}));
   unsetenv("CUMETA_EMULATED_MACHINE");

@@ -23,10 +23,36 @@ struct CUMETA_API FileError : Error {
   explicit FileError(const std::string& text);
   ~FileError() override;
 };
-/// The device asked for is not there; nothing else is used in its place.
+/// The device asked for cannot be used; nothing else is used in its place. The causes that have a remedy of their own
+/// are the six types below; a device that another process holds, or that the driver cannot list, is this one.
 struct CUMETA_API DeviceUnavailable : Error {
   explicit DeviceUnavailable(const std::string& text);
   ~DeviceUnavailable() override;
+};
+/// The machine has no NVIDIA driver, or none is loaded.
+struct CUMETA_API DriverMissing : DeviceUnavailable {
+  explicit DriverMissing(const std::string& text);
+  ~DriverMissing() override;
+};
+/// The driver supports an older CUDA than this build needs.
+struct CUMETA_API DriverTooOld : DeviceUnavailable {
+  explicit DriverTooOld(const std::string& text);
+  ~DriverTooOld() override;
+};
+/// A driver is there but no device, or none of the ordinal asked for.
+struct CUMETA_API DeviceMissing : DeviceUnavailable {
+  explicit DeviceMissing(const std::string& text);
+  ~DeviceMissing() override;
+};
+/// The device's compute capability is too old, the plugin holds no kernels for it, or it has no TF32.
+struct CUMETA_API DeviceUnsupported : DeviceUnavailable {
+  explicit DeviceUnsupported(const std::string& text);
+  ~DeviceUnsupported() override;
+};
+/// There is no CUDA plugin (or vendor plugin) where one is looked for, or the file cannot be loaded.
+struct CUMETA_API PluginMissing : DeviceUnavailable {
+  explicit PluginMissing(const std::string& text);
+  ~PluginMissing() override;
 };
 /// The CUDA plugin is missing a symbol or was made by another build.
 struct CUMETA_API PluginMismatch : DeviceUnavailable {
