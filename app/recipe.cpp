@@ -110,9 +110,11 @@ void parse_plan(Section section, Options& options) {
   options.activations = section.choice<Activations>(
       "activations", "automatic",
       {{"automatic", Activations::automatic}, {"store", Activations::store}, {"recompute", Activations::recompute}});
-  options.implementation = section.choice<Implementation>(
-      "implementation", "own",
-      {{"own", Implementation::own}, {"vendor", Implementation::vendor}, {"fastest", Implementation::fastest}});
+  options.implementation = section.choice<Implementation>("implementation", "own",
+                                                          {{"own", Implementation::own},
+                                                           {"unfused", Implementation::unfused},
+                                                           {"vendor", Implementation::vendor},
+                                                           {"fastest", Implementation::fastest}});
   section.finish();
 }
 

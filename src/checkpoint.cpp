@@ -154,7 +154,7 @@ void Learner::Impl::write_checkpoint(const std::string& path, const std::string&
   const auto steps = [&](Applied i) { return fmt::format("{:.0f}", applied[static_cast<std::size_t>(i)]); };
   if (moments) file.metadata["optimizer_steps"] = steps(kAppliedSteps);
   if (im.state.inner_second) file.metadata["inner_steps"] = steps(kAppliedInnerSteps);
-  if (im.measured) file.metadata["implementation_layers"] = text_of(im.vendor);
+  if (im.measured) file.metadata["implementation_layers"] = text_of(im.implementations);
   safetensors::write(path, file);
 }
 
@@ -222,11 +222,11 @@ void Learner::Impl::read_checkpoint(const std::string& path, bool moments) {
   // What was measured once stays as it was, so that going on gives the bits of never having stopped.
   const auto chosen = file.metadata.find("implementation_layers");
   if (im.options.implementation == Implementation::fastest && chosen != file.metadata.end()) {
-    VendorLayers layers = vendor_layers_from(chosen->second, im.model);
+    LayerImplementations layers = implementations_from(chosen->second, im.model);
     if (layers.empty())
       throw FileError(
-          fmt::format("{}: implementation_layers is \"{}\", not \"own\" or \"vendor\" for each of the {} "
-                      "layers; use the model that made the file",
+          fmt::format("{}: implementation_layers is \"{}\", not own, unfused or vendor for each of the {} layers; "
+                      "use the model that made the file",
                       path, chosen->second, im.model.layers.size()));
     im.adopt(std::move(layers));
   }

@@ -74,6 +74,8 @@ std::string to_string(Implementation implementation) {
   switch (implementation) {
     case Implementation::own:
       return "own";
+    case Implementation::unfused:
+      return "unfused";
     case Implementation::vendor:
       return "vendor";
     case Implementation::fastest:

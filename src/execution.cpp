@@ -45,7 +45,7 @@ Bytes count_bytes(const Problem& p, const Cut& cut, const Optimizer& optimizer, 
   take_memory(memory, p, cut);
   Bytes bytes{state.bytes() + memory.bytes(), state.arrays()};
   bytes.arrays.insert(bytes.arrays.end(), memory.arrays().begin(), memory.arrays().end());
-  if (implementation != Implementation::own) {
+  if (calls_vendor(implementation)) {
     bytes.total += kCudaLanes * kVendorWorkspace;
     bytes.arrays.push_back({"vendor workspace", kCudaLanes * kVendorWorkspace});
   }

@@ -115,85 +115,124 @@ Use use_of(const Problem& p, int stage) {
   return {p.support, p.second_order()};
 }
 
-/// What decides a layer's time, as text.
-std::string shape_key(const std::vector<PlacedStage>& stages, const Use& use, bool input_gradient) {
-  std::string key =
-      fmt::format("{} {} {} {}", input_gradient, use.second, use.sizes.examples, use.sizes.statistics_rows);
-  for (const PlacedStage& s : stages) {
-    key += fmt::format(" {}:{}x{}x{}:{}x{}x{}:{}", s.stage.index(), s.input.height, s.input.width, s.input.channels,
-                       s.output.height, s.output.width, s.output.channels, s.size);
-    if (const auto* v = std::get_if<Vendor<Conv2d>>(&s.stage))
-      key += fmt::format(":{}:{}:{}", v->layer.kernel, v->layer.stride, v->layer.padding);
+/// One way to run what own runs as one stage: the stages in its place, and whose they are.
+struct Way {
+  std::vector<PlacedStage> stages;
+  Implementation implementation = Implementation::own;
+};
+
+/// Own's stage first, then the others that differ from it.
+std::vector<Way> ways_of(const PlacedStage& mine, const std::vector<Problem>& others) {
+  std::vector<Way> ways{{{mine}, Implementation::own}};
+  for (const Problem& other : others) {
+    Way way{{}, Implementation::unfused};
+    for (const PlacedStage& stage : other.layout.stages) {
+      if (stage.first_layer < mine.first_layer || stage.first_layer > mine.last_layer) continue;
+      way.stages.push_back(stage);
+      if (std::holds_alternative<Vendor<Linear>>(stage.stage) || std::holds_alternative<Vendor<Conv2d>>(stage.stage))
+        way.implementation = Implementation::vendor;
+    }
+    const bool same = way.stages.size() == 1 && way.implementation == Implementation::unfused;
+    if (!same) ways.push_back(std::move(way));
   }
+  return ways;
+}
+
+/// The linear or conv2d among the layers of a stage.
+std::optional<std::size_t> contraction_in(const Model& model, const PlacedStage& stage) {
+  for (int layer = stage.first_layer; layer <= stage.last_layer; ++layer) {
+    const Layer& l = model.layers[static_cast<std::size_t>(layer)];
+    if (std::holds_alternative<Linear>(l) || std::holds_alternative<Conv2d>(l)) return static_cast<std::size_t>(layer);
+  }
+  return std::nullopt;
+}
+
+/// What decides a stage's time, as text.
+std::string shape_key(const Model& model, const PlacedStage& stage, std::size_t contraction, const Use& use,
+                      bool input_gradient) {
+  std::string key =
+      fmt::format("{} {} {} {} {}:{}x{}x{}:{}x{}x{}:{}", input_gradient, use.second, use.sizes.examples,
+                  use.sizes.statistics_rows, stage.stage.index(), stage.input.height, stage.input.width,
+                  stage.input.channels, stage.output.height, stage.output.width, stage.output.channels, stage.size);
+  if (const auto* c = std::get_if<Conv2d>(&model.layers[contraction]))
+    key += fmt::format(":{}:{}:{}:{}", c->kernel, c->stride, c->padding, c->filters);
   return key;
+}
+
+/// The bytes of a stage's ways, all of which are there at once.
+std::int64_t bytes_of(Backend& backend, const std::vector<Way>& ways, const Use& use, int tasks, bool input_gradient) {
+  std::int64_t bytes = 0;
+  for (const Way& way : ways) bytes += Chain::bytes(backend, way.stages, use.sizes, tasks, input_gradient, use.second);
+  return bytes;
+}
+
+Implementation fastest_of(Backend& backend, const std::vector<Way>& ways, const Use& use, int tasks,
+                          bool input_gradient) {
+  std::vector<std::unique_ptr<Chain>> chains;
+  for (const Way& way : ways)
+    chains.push_back(std::make_unique<Chain>(backend, way.stages, use.sizes, tasks, input_gradient, use.second));
+  std::vector<std::vector<double>> times(ways.size());
+  for (int round = 0; round < rounds; ++round)
+    for (std::size_t i = 0; i < chains.size(); ++i) times[i].push_back(chains[i]->milliseconds());
+  std::size_t best = 0;
+  for (std::size_t i = 1; i < ways.size(); ++i)
+    if (median(times[i]) < median(times[best])) best = i;
+  return ways[best].implementation;
 }
 
 }  // namespace
 
-VendorLayers measure_fastest(Backend& backend, const Problem& own, const Problem& vendor, int tasks,
-                             std::int64_t room) {
-  VendorLayers chosen(own.model.layers.size(), false);
-  std::map<std::string, bool> known;
+LayerImplementations measure_fastest(Backend& backend, const Problem& own, const std::vector<Problem>& others,
+                                     int tasks, std::int64_t room) {
+  LayerImplementations chosen(own.model.layers.size(), Implementation::own);
+  std::map<std::string, Implementation> known;
   bool below_has_parameters = false;
   for (std::size_t i = 0; i < own.layout.stages.size(); ++i) {
     const PlacedStage& mine = own.layout.stages[i];
-    std::vector<PlacedStage> theirs;
-    std::optional<int> layer;
-    for (const PlacedStage& stage : vendor.layout.stages) {
-      if (stage.first_layer < mine.first_layer || stage.first_layer > mine.last_layer) continue;
-      theirs.push_back(stage);
-      if (std::holds_alternative<Vendor<Linear>>(stage.stage) || std::holds_alternative<Vendor<Conv2d>>(stage.stage))
-        layer = stage.first_layer;
-    }
     const bool input_gradient = below_has_parameters;
     below_has_parameters |= mine.size > 0;
+    const std::optional<std::size_t> layer = contraction_in(own.model, mine);
     if (!layer) continue;
     const Use use = use_of(own, static_cast<int>(i));
-    const auto [entry, fresh] = known.try_emplace(shape_key(theirs, use, input_gradient), false);
+    const auto [entry, fresh] =
+        known.try_emplace(shape_key(own.model, mine, *layer, use, input_gradient), Implementation::own);
     if (fresh) {
-      const auto bytes = [&](int timed) {
-        return Chain::bytes(backend, {mine}, use.sizes, timed, input_gradient, use.second) +
-               Chain::bytes(backend, theirs, use.sizes, timed, input_gradient, use.second);
-      };
+      const std::vector<Way> ways = ways_of(mine, others);
       int timed = tasks;
-      while (room > 0 && bytes(timed) > room) {
+      while (room > 0 && bytes_of(backend, ways, use, timed, input_gradient) > room) {
         if (timed == 1)
           throw OutOfMemory(
               fmt::format("implementation fastest: to time layer {} needs {} bytes, {} are left of the limit; choose "
-                          "own or vendor, or raise memory_limit",
-                          *layer, bytes(1), room));
+                          "own, unfused or vendor, or raise memory_limit",
+                          *layer, bytes_of(backend, ways, use, 1, input_gradient), room));
         timed = (timed + 1) / 2;
       }
-      Chain first(backend, {mine}, use.sizes, timed, input_gradient, use.second);
-      Chain second(backend, theirs, use.sizes, timed, input_gradient, use.second);
-      std::vector<double> of_first, of_second;
-      for (int round = 0; round < rounds; ++round) {
-        of_first.push_back(first.milliseconds());
-        of_second.push_back(second.milliseconds());
-      }
-      entry->second = median(of_second) < median(of_first);
+      entry->second = fastest_of(backend, ways, use, timed, input_gradient);
     }
-    chosen[static_cast<std::size_t>(*layer)] = entry->second;
+    chosen[*layer] = entry->second;
   }
   return chosen;
 }
 
-std::string text_of(const VendorLayers& layers) {
+std::string text_of(const LayerImplementations& layers) {
   std::string text;
-  for (const bool vendor : layers) text += std::string(text.empty() ? "" : " ") + (vendor ? "vendor" : "own");
+  for (const Implementation one : layers) text += (text.empty() ? "" : " ") + to_string(one);
   return text;
 }
 
-VendorLayers vendor_layers_from(const std::string& text, const Model& model) {
-  const VendorLayers possible = all_vendor_layers(model);
-  VendorLayers layers;
+LayerImplementations implementations_from(const std::string& text, const Model& model) {
+  const LayerImplementations possible = for_all_layers(model, Implementation::vendor);
+  LayerImplementations layers;
   std::istringstream words(text);
   for (std::string word; words >> word;) {
-    if (word != "own" && word != "vendor") return {};
-    if (layers.size() >= possible.size() || (word == "vendor" && !possible[layers.size()])) return {};
-    layers.push_back(word == "vendor");
+    std::optional<Implementation> found;
+    for (const Implementation one : {Implementation::own, Implementation::unfused, Implementation::vendor})
+      if (word == to_string(one)) found = one;
+    if (!found || layers.size() >= possible.size()) return {};
+    if (*found != Implementation::own && possible[layers.size()] == Implementation::own) return {};
+    layers.push_back(*found);
   }
-  return layers.size() == possible.size() ? layers : VendorLayers{};
+  return layers.size() == possible.size() ? layers : LayerImplementations{};
 }
 
 }  // namespace cumeta

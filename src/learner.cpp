@@ -60,14 +60,14 @@ std::shared_ptr<Backend> open_backend(const Options& options) {
       return open_cuda({.ordinal = options.ordinal,
                         .lanes = kCudaLanes,
                         .tf32 = options.precision == Precision::tf32,
-                        .vendor = options.implementation != Implementation::own});
+                        .vendor = calls_vendor(options.implementation)});
   }
   throw InvalidArgument("unknown device");
 }
 
 Learner::Impl::Impl(const Model& m, const Algorithm& a, const Options& o) : model(m), algorithm(a), options(o) {
   check_options(options);
-  if (options.implementation == Implementation::vendor) vendor = all_vendor_layers(model);
+  implementations = for_all_layers(model, options.implementation);
   const auto* reptile = std::get_if<Reptile>(&algorithm);
   shape = make_problem(model, algorithm, {1, reptile ? std::max(1, reptile->batch) : 1, 1}, place(), Goal::evaluation,
                        Statistics::batch);
@@ -136,19 +136,22 @@ void Learner::Impl::choose_layers(const TaskSizes& sizes, Goal goal, Statistics 
     program = update.program && mlp_shared_bytes(*update.program) <= machine.shared_memory;
   }
   if (program) {
-    vendor.assign(model.layers.size(), false);
+    implementations = for_all_layers(model, Implementation::own);
   } else {
-    const Problem own = make_problem(model, algorithm, sizes, place(), goal, statistics, steps);
-    const Problem all =
-        make_problem(model, algorithm, sizes, place(), goal, statistics, steps, all_vendor_layers(model));
-    vendor = measure_fastest(*backend, own, all, choose_cut(own, plan_options()).chunk,
-                             memory_limit() > 0 ? memory_limit() - state_bytes - resident_bytes : 0);
+    const auto problem = [&](Implementation implementation) {
+      return make_problem(model, algorithm, sizes, place(), goal, statistics, steps,
+                          for_all_layers(model, implementation));
+    };
+    const Problem own = problem(Implementation::own);
+    implementations = measure_fastest(
+        *backend, own, {problem(Implementation::unfused), problem(Implementation::vendor)},
+        choose_cut(own, plan_options()).chunk, memory_limit() > 0 ? memory_limit() - state_bytes - resident_bytes : 0);
   }
   measured = true;
 }
 
-void Learner::Impl::adopt(VendorLayers layers) {
-  vendor = std::move(layers), measured = true;
+void Learner::Impl::adopt(LayerImplementations layers) {
+  implementations = std::move(layers), measured = true;
   prepared_.clear();  // they may be laid out otherwise
 }
 
@@ -174,7 +177,7 @@ std::shared_ptr<Learner::Impl::Prepared> Learner::Impl::prepare(const TaskSizes&
   const auto key = std::make_tuple(sizes.tasks, sizes.support, sizes.query, goal, statistics, steps, episodes);
   if (auto found = prepared_.find(key); found != prepared_.end()) return found->second;
   choose_layers(sizes, goal, statistics, steps);
-  const Problem problem = make_problem(model, algorithm, sizes, place(), goal, statistics, steps, vendor);
+  const Problem problem = make_problem(model, algorithm, sizes, place(), goal, statistics, steps, implementations);
   // The limit is the learner's: what runs meanwhile has taken its part, what only waits makes room.
   PlanOptions plan = plan_options();
   std::int64_t& bound = plan.memory_limit > 0 ? plan.memory_limit : plan.machine.memory;
@@ -288,8 +291,8 @@ std::int64_t Learner::skipped() const { return impl_->skipped; }
 Plan Learner::plan_for(const TaskSizes& sizes) const {
   Impl& im = *impl_;
   im.choose_layers(sizes, Goal::update, im.training_statistics(), -1);
-  const Problem p =
-      make_problem(im.model, im.algorithm, sizes, im.place(), Goal::update, im.training_statistics(), -1, im.vendor);
+  const Problem p = make_problem(im.model, im.algorithm, sizes, im.place(), Goal::update, im.training_statistics(), -1,
+                                 im.implementations);
   Plan plan = describe(p, choose_cut(p, im.plan_options()), im.plan_options());
   plan.measured = im.measured;
   return plan;

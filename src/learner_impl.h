@@ -19,9 +19,9 @@ struct Learner::Impl {
   Options options;
   Problem shape;  ///< of one task, as small as it can be: layout, rates and rows do not depend on sizes
   std::shared_ptr<Backend> backend;
-  Machine machine;        ///< the CUDA device's
-  VendorLayers vendor;    ///< layers that run by the vendor's library
-  bool measured = false;  ///< implementation fastest: `vendor` is what was measured, here or before a checkpoint
+  Machine machine;  ///< the CUDA device's
+  LayerImplementations implementations;
+  bool measured = false;  ///< implementation fastest: `implementations` were measured, here or before a checkpoint
   std::shared_ptr<std::byte> state_block;
   std::int64_t state_bytes = 0;
   State state;
@@ -56,7 +56,7 @@ struct Learner::Impl {
   /// implementation fastest: chooses on the first call, by these sizes.
   void choose_layers(const TaskSizes& sizes, Goal goal, Statistics statistics, int steps);
   /// The choice of a checkpoint.
-  void adopt(VendorLayers layers);
+  void adopt(LayerImplementations layers);
   Place place() const { return {options.device, options.precision}; }
   PlanOptions plan_options() const;
   Statistics training_statistics() const;

@@ -130,14 +130,14 @@ std::optional<ConvBlock> block_at(const Model& model, std::size_t first, int fir
   return block;
 }
 
-bool by_vendor(const VendorLayers& vendor, int layer) {
-  return !vendor.empty() && vendor[static_cast<std::size_t>(layer)];
+Implementation of(const LayerImplementations& implementations, int layer) {
+  return implementations.empty() ? Implementation::own : implementations[static_cast<std::size_t>(layer)];
 }
 
 /// The stages of vendor layers; all others stay as they are.
-void hand_to_vendor(const VendorLayers& vendor, std::vector<PlacedStage>& stages) {
+void hand_to_vendor(const LayerImplementations& implementations, std::vector<PlacedStage>& stages) {
   for (PlacedStage& stage : stages) {
-    if (!by_vendor(vendor, stage.first_layer)) continue;
+    if (of(implementations, stage.first_layer) != Implementation::vendor) continue;
     if (const auto* linear = std::get_if<Linear>(&stage.stage))
       stage.stage = Vendor<Linear>{*linear};
     else if (const auto* convolution = std::get_if<Conv2d>(&stage.stage))
@@ -146,14 +146,14 @@ void hand_to_vendor(const VendorLayers& vendor, std::vector<PlacedStage>& stages
 }
 
 /// Replaces runs of layer stages by blocks; offsets and names of parameters stay as they are.
-void fuse_blocks(const Model& model, int first_head_layer, const VendorLayers& vendor,
+void fuse_blocks(const Model& model, int first_head_layer, const LayerImplementations& implementations,
                  std::vector<PlacedStage>& stages) {
   std::vector<PlacedStage> fused;
   for (std::size_t i = 0; i < stages.size(); ++i) {
     PlacedStage stage = stages[i];
-    const auto block = by_vendor(vendor, stage.first_layer)
-                           ? std::nullopt
-                           : block_at(model, static_cast<std::size_t>(stage.first_layer), first_head_layer);
+    const auto block = of(implementations, stage.first_layer) == Implementation::own
+                           ? block_at(model, static_cast<std::size_t>(stage.first_layer), first_head_layer)
+                           : std::nullopt;
     if (block) {
       const std::size_t last = i + (block->pooled ? 3 : 2);
       stage.stage = *block;
@@ -173,12 +173,14 @@ void fuse_blocks(const Model& model, int first_head_layer, const VendorLayers& v
 }
 
 /// Global average pool + linear, neighbours on one side of the boundary, become one stage.
-void fuse_pooled_linears(int first_head_layer, std::vector<PlacedStage>& stages) {
+void fuse_pooled_linears(int first_head_layer, const LayerImplementations& implementations,
+                         std::vector<PlacedStage>& stages) {
   for (std::size_t i = 0; i + 1 < stages.size(); ++i) {
     const PlacedStage &pool = stages[i], &after = stages[i + 1];
     const auto* linear = std::get_if<Linear>(&after.stage);
     const bool apart = first_head_layer > pool.first_layer && first_head_layer <= after.first_layer;
-    if (!linear || apart || !std::holds_alternative<GlobalAveragePool>(pool.stage)) continue;
+    if (!linear || apart || of(implementations, after.first_layer) != Implementation::own) continue;
+    if (!std::holds_alternative<GlobalAveragePool>(pool.stage)) continue;
     PlacedStage fused = after;
     fused.stage = PooledLinear{*linear}, fused.input = pool.input, fused.first_layer = pool.first_layer;
     stages[i] = fused;
@@ -188,15 +190,18 @@ void fuse_pooled_linears(int first_head_layer, std::vector<PlacedStage>& stages)
 
 }  // namespace
 
-VendorLayers all_vendor_layers(const Model& model) {
-  VendorLayers all;
-  for (const Layer& layer : model.layers)
-    all.push_back(std::holds_alternative<Linear>(layer) || std::holds_alternative<Conv2d>(layer));
+LayerImplementations for_all_layers(const Model& model, Implementation implementation) {
+  if (implementation == Implementation::fastest) implementation = Implementation::own;
+  LayerImplementations all;
+  for (const Layer& layer : model.layers) {
+    const bool is_contraction = std::holds_alternative<Linear>(layer) || std::holds_alternative<Conv2d>(layer);
+    all.push_back(is_contraction ? implementation : Implementation::own);
+  }
   return all;
 }
 
-ModelLayout lay_out(const Model& model, Device device, int first_head_layer, const VendorLayers& vendor,
-                    Precision precision) {
+ModelLayout lay_out(const Model& model, Device device, int first_head_layer,
+                    const LayerImplementations& implementations, Precision precision) {
   const Shape in = model.input;
   if (in.height < 1 || in.width < 1 || in.channels < 1)
     throw InvalidArgument(fmt::format("model: the input shape is {}x{}x{}; every size must be positive", in.height,
@@ -242,10 +247,10 @@ ModelLayout lay_out(const Model& model, Device device, int first_head_layer, con
     all.stages.push_back(std::move(placed));
   }
   if (device == Device::cuda) {
-    fuse_blocks(model, first_head_layer, vendor, all.stages);
-    hand_to_vendor(vendor, all.stages);
+    fuse_blocks(model, first_head_layer, implementations, all.stages);
+    hand_to_vendor(implementations, all.stages);
     // The fused head computes in float32 only.
-    if (precision == Precision::float32) fuse_pooled_linears(first_head_layer, all.stages);
+    if (precision == Precision::float32) fuse_pooled_linears(first_head_layer, implementations, all.stages);
   }
   if (all.stages.empty()) throw InvalidArgument("model: it has no layer that computes");
   if (shape.height != 1 || shape.width != 1)

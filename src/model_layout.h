@@ -35,16 +35,16 @@ struct ModelLayout {
   bool has_batch_norm = false;
 };
 
-/// Per layer of the model, whether it runs by the vendor's library; empty: none does.
-using VendorLayers = std::vector<bool>;
-/// Every layer that has a vendor column: Linear and Conv2d.
-VendorLayers all_vendor_layers(const Model& model);
+/// Per layer of the model own, unfused or vendor; empty: all own. Only linear and conv2d are ever another's than own.
+using LayerImplementations = std::vector<Implementation>;
+/// `implementation` for every linear and conv2d, own for the rest; fastest is own until it is measured.
+LayerImplementations for_all_layers(const Model& model, Implementation implementation);
 
 /// Checks the model (InvalidArgument names the layer and both numbers) and places its stages. `device` and `precision`
-/// decide which layers are fused; `first_head_layer` is a boundary that no fused stage crosses (0: none). Vendor layers
-/// stand alone.
-ModelLayout lay_out(const Model& model, Device device, int first_head_layer, const VendorLayers& vendor = {},
-                    Precision precision = Precision::float32);
+/// decide which layers are fused; `first_head_layer` is a boundary that no fused stage crosses (0: none). Layers that
+/// are unfused or the vendor's stand alone.
+ModelLayout lay_out(const Model& model, Device device, int first_head_layer,
+                    const LayerImplementations& implementations = {}, Precision precision = Precision::float32);
 
 // The rows' functions for any stage.
 Shape output(const Stage& stage, Shape input);

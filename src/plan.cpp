@@ -191,9 +191,8 @@ Plan plan(const Model& model, const Algorithm& algorithm, const TaskSizes& sizes
   const Statistics statistics = statistics_of(model) == Statistics::support ? Statistics::support : Statistics::batch;
   check_cut_options(options.memory_limit, options.chunk);
   check_implementation({options.device, options.precision}, options.implementation);
-  const Problem p =
-      make_problem(model, algorithm, sizes, {options.device, options.precision}, Goal::update, statistics, -1,
-                   options.implementation == Implementation::vendor ? all_vendor_layers(model) : VendorLayers{});
+  const Problem p = make_problem(model, algorithm, sizes, {options.device, options.precision}, Goal::update, statistics,
+                                 -1, for_all_layers(model, options.implementation));
   return describe(p, choose_cut(p, options), options);
 }
 

@@ -80,9 +80,9 @@ Statistics statistics_of(const Model& model) {
   return mode;
 }
 
-// Rows of a task stand in an int, and a layer's numbers of all rows, times a few, in 64 bits.
+// Rows of a task stand in an int, and where a layer's numbers lie within a task does too, padding included.
 void check_rows(const Problem& p, std::int64_t rows, const std::string& what) {
-  constexpr std::int64_t most = std::numeric_limits<int>::max(), most_numbers = std::int64_t{1} << 40;
+  constexpr std::int64_t most = std::numeric_limits<int>::max(), most_numbers = 1'000'000'000;
   std::int64_t largest = p.model.input.size();
   for (const PlacedStage& stage : p.layout.stages) largest = std::max<std::int64_t>(largest, stage.output.size());
   if (rows > most || rows > most_numbers / largest)
@@ -126,7 +126,7 @@ std::optional<MlpProgram> program_of(const Problem& p) {
 }  // namespace
 
 Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskSizes& sizes, const Place& place,
-                     Goal goal, Statistics query_statistics, int steps, const VendorLayers& vendor) {
+                     Goal goal, Statistics query_statistics, int steps, const LayerImplementations& implementations) {
   check_numbers(algorithm, sizes);
   if (place.precision == Precision::tf32 && place.device != Device::cuda)
     refuse(
@@ -153,7 +153,7 @@ Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskS
     p.learned_rates = true;
   }
   const auto arrays = parameters(model);
-  p.layout = lay_out(model, place.device, first_adapted_layer(arrays, head_layer), vendor, place.precision);
+  p.layout = lay_out(model, place.device, first_adapted_layer(arrays, head_layer), implementations, place.precision);
   if (p.steps > 100'000) refuse(fmt::format("steps is {}; it must lie in 0 to 100000", p.steps));
   if (p.learned_rates && std::int64_t{p.rate_rows + 1} * p.layout.parameters > 1'000'000'000)
     refuse(fmt::format("algorithm: {} rates for each of {} parameters are more than {} numbers in all", p.rate_rows,
@@ -225,7 +225,10 @@ Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskS
   p.body_support = {0, p.head_stage, sizes.support, sizes.support, 0, 1};
   p.body_query = {0, p.head_stage, rows, statistics_rows, 0, 1};
   const bool float32 = place.precision == Precision::float32;
-  if (place.device == Device::cuda && float32 && goal != Goal::evaluation && !p.is_reptile()) p.program = program_of(p);
+  const bool all_own = std::all_of(implementations.begin(), implementations.end(),
+                                   [](Implementation one) { return one == Implementation::own; });
+  if (place.device == Device::cuda && float32 && all_own && goal != Goal::evaluation && !p.is_reptile())
+    p.program = program_of(p);
   return p;
 }
 
@@ -264,10 +267,10 @@ void check_implementation(const Place& place, Implementation implementation) {
   if (place.device != Device::cuda)
     refuse(fmt::format("plan.implementation is {}; device {} has only its own kernels: choose own, or device cuda",
                        to_string(implementation), to_string(place.device)));
-  if (place.precision != Precision::float32)
+  if (implementation != Implementation::unfused && place.precision != Precision::float32)
     refuse(
         fmt::format("plan.implementation is {}, device.precision {}; the vendor's libraries are called in float32 "
-                    "only: choose own, or float32",
+                    "only: choose own or unfused, or float32",
                     to_string(implementation), to_string(place.precision, place.device)));
 }
 

@@ -74,8 +74,11 @@ struct Place {
 
 /// Everything is checked here; the messages name the key and both numbers. steps < 0: the algorithm's own.
 Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskSizes& sizes, const Place& place,
-                     Goal goal, Statistics query_statistics, int steps = -1, const VendorLayers& vendor = {});
+                     Goal goal, Statistics query_statistics, int steps = -1,
+                     const LayerImplementations& implementations = {});
 /// Throws InvalidArgument for a device or a precision that has no other kernels than its own.
+/// Whether a backend has to load cuBLAS and cuDNN.
+constexpr bool calls_vendor(Implementation i) { return i == Implementation::vendor || i == Implementation::fastest; }
 void check_implementation(const Place& place, Implementation implementation);
 
 /// [rate_rows][P]: zero where nothing adapts.

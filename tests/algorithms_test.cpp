@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whole meta-gradients: against central differences in double, the identities between algorithms, the closed forms.
+// Whole meta-gradients of the reference against central differences in double, the inner loop included.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -115,85 +115,6 @@ TEST(Differences, LearnedRates) {
       };
       EXPECT_NEAR((loss_at(by(step)) - loss_at(by(-step))) / (2 * step), g.rate_gradient[i], kDifferenceTolerance);
     }
-  }
-}
-
-TEST(Identity, AnilFromTheFirstLayerIsMaml) {
-  const Tasks tasks = random_tasks(tanh_model(), 3, 4, 5, 7);
-  const auto maml = reference_gradient(tanh_model(), Maml{.steps = 3, .rate = 0.3}, tasks);
-  const auto anil = reference_gradient(tanh_model(), Anil{.steps = 3, .rate = 0.3, .first_adapted_layer = 0}, tasks);
-  EXPECT_TRUE(same_bits("gradient", maml.gradient, anil.gradient));
-}
-TEST(Identity, AnilIsMamlWithFrozenLayers) {
-  // The body's shortcut against the general path: the second keeps a first layer adapted at rate zero.
-  Model m = tanh_model();
-  const Tasks tasks = random_tasks(m, 3, 4, 5, 8);
-  const auto anil = reference_gradient(m, Anil{.steps = 3, .rate = 0.3, .first_adapted_layer = 2}, tasks);
-  Learner general(m, MetaSgd{.steps = 3, .rate = 0.3}, {.device = Device::reference});
-  std::vector<double> rates = general.rates();
-  for (const Parameter& p : parameters(m))
-    if (p.layer < 2) std::fill_n(rates.begin() + p.offset, p.size, 0.0);
-  general.set_rates(rates);
-  EXPECT_TRUE(near("gradient", general.meta_gradient(tasks.batch()).gradient, anil.gradient, 1, kIdentityTolerance));
-}
-TEST(Identity, MetaSgdWithEqualRatesIsMaml) {
-  const Tasks tasks = random_tasks(tanh_model(), 3, 4, 5, 9);
-  const auto maml = reference_gradient(tanh_model(), Maml{.steps = 2, .rate = 0.3}, tasks);
-  const auto sgd = reference_gradient(tanh_model(), MetaSgd{.steps = 2, .rate = 0.3}, tasks);
-  EXPECT_TRUE(same_bits("gradient", maml.gradient, sgd.gradient));
-}
-TEST(Identity, OrdersAgreeAtRateZeroAndNowhereElse) {
-  const Tasks tasks = random_tasks(tanh_model(), 3, 4, 5, 10);
-  auto at = [&](double rate, Order order) {
-    return reference_gradient(tanh_model(), Maml{.steps = 2, .rate = rate, .order = order}, tasks).gradient;
-  };
-  EXPECT_TRUE(near("rate 0", at(0, Order::first), at(0, Order::second), 1, kIdentityTolerance));
-  EXPECT_FALSE(near("rate .3", at(0.3, Order::first), at(0.3, Order::second), 1, 1e-3));
-}
-TEST(Identity, ReptileIsWhatTheWeightsMoved) {
-  const Tasks tasks = random_tasks(tanh_model(), 2, 4, 5, 11);
-  const auto g = reference_gradient(tanh_model(), Reptile{.steps = 4, .rate = 0.1}, tasks);
-  const auto theta = start(tanh_model());
-  for (std::size_t i = 0; i < theta.size(); ++i)
-    EXPECT_NEAR(g.gradient[i], theta[i] - (g.adapted[i] + g.adapted[theta.size() + i]) / 2, kIdentityTolerance);
-}
-
-/// MATH: a linear model with a squared error; half the rates, doubled gradients.
-struct ClosedForm {
-  std::vector<float> support, query;
-  float query_target;
-  double rate;
-  int steps;
-  std::vector<double> maml, fomaml;
-};
-TEST(ClosedForms, EveryDevice) {
-  const Model m{features(3), {Linear{.outputs = 1, .bias = false}}, MeanSquaredError{}};
-  const std::vector<ClosedForm> forms = {
-      {{1, 2, 3}, {4, 5, 6}, 0, 0.25, 1, {7560, 17010, 26460}, {-2520, -3150, -3780}},
-      {{4, 5, 6}, {1, 2, 3}, 0, 0.25, 1, {103950, 128700, 153450}, {-1650, -3300, -4950}},
-      {{1, 2, 3}, {4, 5, 6}, -115499.5F, 0.5, 3, {-5020, -10043, -15066}, {4, 5, 6}}};
-  for (Device device : {Device::reference, Device::cpu})
-    for (const ClosedForm& f : forms)
-      for (Order order : {Order::second, Order::first}) {
-        Learner learner(m, Maml{.steps = f.steps, .rate = f.rate, .order = order}, {.device = device});
-        learner.set_parameters(std::vector<double>{2, 3, 5});
-        const std::vector<float> zero{0}, target{f.query_target};
-        const auto g = learner.meta_gradient({1, {1, f.support, zero}, {1, f.query, target}});
-        EXPECT_EQ(g.gradient, order == Order::second ? f.maml : f.fomaml) << learner.device_name();
-        EXPECT_EQ(g.order, order);
-      }
-}
-TEST(ClosedForms, MetaSgdRatesAndReptile) {
-  const Model m{features(3), {Linear{.outputs = 1, .bias = false}}, MeanSquaredError{}};
-  const std::vector<float> s{1, 2, 3}, q{4, 5, 6}, zero{0};
-  for (Device device : {Device::reference, Device::cpu}) {
-    Learner sgd(m, MetaSgd{.steps = 1, .rate = 0.25}, {.device = device});
-    sgd.set_parameters(std::vector<double>{2, 3, 5});
-    EXPECT_EQ(sgd.meta_gradient({1, {1, s, zero}, {1, q, zero}}).rate_gradient,
-              (std::vector<double>{115920, 289800, 521640}));
-    Learner reptile(m, Reptile{.steps = 1, .rate = 0.25}, {.device = device});
-    reptile.set_parameters(std::vector<double>{2, 3, 5});
-    EXPECT_EQ(reptile.meta_gradient({1, {1, s, zero}, {1, q, zero}}).gradient, (std::vector<double>{11.5, 23, 34.5}));
   }
 }
 

@@ -112,6 +112,11 @@ TEST_P(GoldenFile, Cuda) {
   hold_against(load_golden(GetParam()), Device::cuda);
 }
 
+TEST_P(GoldenFile, CudaUnfused) {
+  CUMETA_OPEN_OR_SKIP(backend, TestDevice::cuda);
+  (void)backend;
+  hold_against(load_golden(GetParam()), Device::cuda, Implementation::unfused);
+}
 TEST_P(GoldenFile, CudaVendor) {
   CUMETA_OPEN_OR_SKIP(backend, TestDevice::cuda_vendor);
   (void)backend;

@@ -42,7 +42,8 @@ std::string message_of(F f) {
 
 TEST(Implementation, OtherDevicesHaveOnlyTheirOwn) {
   for (const Device device : {Device::cpu, Device::reference})
-    for (const Implementation implementation : {Implementation::vendor, Implementation::fastest}) {
+    for (const Implementation implementation :
+         {Implementation::unfused, Implementation::vendor, Implementation::fastest}) {
       const std::string of_learner = message_of<InvalidArgument>(
           [&] { Learner(small_mlp, Maml{}, {.device = device, .implementation = implementation}); });
       const std::string of_plan = message_of<InvalidArgument>(
@@ -72,6 +73,10 @@ TEST(Implementation, ThePlanSaysWhoRunsWhat) {
   EXPECT_EQ(by(vendor), (Lines{"conv2d: vendor (cuDNN)", "batch_norm: own", "relu: own", "conv2d: vendor (cuDNN)",
                                "batch_norm: own", "relu: own", "global_average_pool: own", "linear: vendor (cuBLAS)"}));
   EXPECT_NE(vendor.text().find("vendor (cuDNN)"), std::string::npos) << vendor.text();
+  EXPECT_EQ(by(planned(small_convolutions, Implementation::unfused)),
+            (Lines{"conv2d: own", "batch_norm: own", "relu: own", "conv2d: own", "batch_norm: own", "relu: own",
+                   "global_average_pool: own", "linear: own"}));
+  EXPECT_EQ(by(planned(small_mlp, Implementation::unfused)), (Lines{"linear: own", "relu: own", "linear: own"}));
   EXPECT_EQ(by(planned(small_mlp, Implementation::own)),
             (Lines{"linear: own (small-model program)", "relu: own (small-model program)",
                    "linear: own (small-model program)"}));
@@ -82,26 +87,29 @@ TEST(Implementation, ThePlanSaysWhoRunsWhat) {
   EXPECT_NE(fastest.text().find("not measured here"), std::string::npos) << fastest.text();
 }
 
-TEST(Implementation, VendorComputesWhatOwnDoes_cuda) {
+TEST(Implementation, EachComputesWhatOwnDoes_cuda) {
   CUMETA_OPEN_OR_SKIP(backend, TestDevice::cuda_vendor);
   (void)backend;
   const Tasks tasks;
-  for (const Algorithm& algorithm : {Algorithm{Maml{.steps = 2, .rate = 0.1}}, Algorithm{Anil{.steps = 2, .rate = 0.1}},
-                                     Algorithm{MetaSgd{.steps = 1, .rate = 0.1}}}) {
-    Learner own(small_convolutions, algorithm, {.device = Device::cuda});
-    Learner vendor(small_convolutions, algorithm, {.device = Device::cuda, .implementation = Implementation::vendor});
-    const MetaGradient a = own.meta_gradient(tasks.batch()), b = vendor.meta_gradient(tasks.batch()),
-                       again = vendor.meta_gradient(tasks.batch());
-    EXPECT_EQ(b.gradient, again.gradient) << "two runs differ";
-    double difference = 0, size = 0;
-    for (std::size_t i = 0; i < a.gradient.size(); ++i)
-      difference += std::pow(a.gradient[i] - b.gradient[i], 2), size += std::pow(a.gradient[i], 2);
-    EXPECT_LT(std::sqrt(difference / size), meta_gradient_tolerance(Arithmetic::float32)) << name_of(algorithm);
-    const Update update = vendor.meta_update(tasks.batch());
-    EXPECT_EQ(update.implementation, Implementation::vendor);
-    EXPECT_EQ(update.bytes, vendor.plan_for({2, 3, 3}).bytes);
-    EXPECT_EQ(own.meta_update(tasks.batch()).bytes, own.plan_for({2, 3, 3}).bytes);
-  }
+  for (const Implementation other : {Implementation::unfused, Implementation::vendor})
+    for (const Algorithm& algorithm :
+         {Algorithm{Maml{.steps = 2, .rate = 0.1}}, Algorithm{Anil{.steps = 2, .rate = 0.1}},
+          Algorithm{MetaSgd{.steps = 1, .rate = 0.1}}}) {
+      Learner own(small_convolutions, algorithm, {.device = Device::cuda});
+      Learner them(small_convolutions, algorithm, {.device = Device::cuda, .implementation = other});
+      const MetaGradient a = own.meta_gradient(tasks.batch()), b = them.meta_gradient(tasks.batch()),
+                         again = them.meta_gradient(tasks.batch());
+      EXPECT_EQ(b.gradient, again.gradient) << "two runs differ";
+      double difference = 0, size = 0;
+      for (std::size_t i = 0; i < a.gradient.size(); ++i)
+        difference += std::pow(a.gradient[i] - b.gradient[i], 2), size += std::pow(a.gradient[i], 2);
+      EXPECT_LT(std::sqrt(difference / size), meta_gradient_tolerance(Arithmetic::float32))
+          << name_of(algorithm) << " " << to_string(other);
+      const Update update = them.meta_update(tasks.batch());
+      EXPECT_EQ(update.implementation, other);
+      EXPECT_EQ(update.bytes, them.plan_for({2, 3, 3}).bytes);
+      EXPECT_EQ(own.meta_update(tasks.batch()).bytes, own.plan_for({2, 3, 3}).bytes);
+    }
 }
 
 std::vector<std::string> runners(const Learner& learner) {
@@ -125,20 +133,24 @@ TEST(Implementation, FastestIsMeasuredOnceAndKept_cuda) {
   safetensors::File file = safetensors::read(folder.path("a"));
   EXPECT_EQ(file.metadata["implementation"], "fastest");
   // Another machine's measurement, whatever this one's was: going on takes it.
-  for (const char* chosen : {"vendor own own own own own own own", "own own own vendor own own own vendor"}) {
+  for (const char* chosen : {"vendor own own own own own own own", "own own own vendor own own own vendor",
+                             "own own own unfused own own own unfused"}) {
     file.metadata["implementation_layers"] = chosen;
     safetensors::write(folder.path("b"), file);
     Learner next(small_convolutions, algorithm, options);
     next.load(folder.path("b"));
-    const bool first_by_vendor = chosen[0] == 'v';
-    EXPECT_EQ(runners(next), first_by_vendor ? (std::vector<std::string>{"vendor (cuDNN)", "own", "own", "own", "own"})
-                                             : (std::vector<std::string>{"own", "vendor (cuDNN)", "own", "own", "own",
-                                                                         "vendor (cuBLAS)"}));
+    using Runners = std::vector<std::string>;
+    const std::string text = chosen;
+    EXPECT_EQ(runners(next), text.front() == 'v' ? (Runners{"vendor (cuDNN)", "own", "own", "own", "own"})
+                             : text.back() == 'r'
+                                 ? (Runners{"own", "vendor (cuDNN)", "own", "own", "own", "vendor (cuBLAS)"})
+                                 : (Runners{"own", "own", "own", "own", "own", "own"}));
     EXPECT_TRUE(std::isfinite(next.meta_update(tasks.batch()).loss));
     next.save(folder.path("c"));
     EXPECT_EQ(safetensors::read(folder.path("c")).metadata["implementation_layers"], chosen);
   }
-  for (const char* damaged : {"vendor", "own vendor own own own own own own", "own own own own own own own fast"}) {
+  for (const char* damaged : {"vendor", "own vendor own own own own own own", "own own own own own own own fast",
+                              "own unfused own own own own own own"}) {
     file.metadata["implementation_layers"] = damaged;
     safetensors::write(folder.path("b"), file);
     Learner next(small_convolutions, algorithm, options);

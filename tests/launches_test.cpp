@@ -27,9 +27,9 @@ Count emulated_launches() {
 
 /// Kernel nodes of an update whose episodes the device draws, recorded on `backend`.
 int recorded_nodes(Backend& backend, const Model& model, const Algorithm& algorithm, const Episodes& episodes,
-                   int tasks, Activations activations) {
+                   int tasks, Activations activations, Implementation implementation) {
   const Problem problem = make_problem(model, algorithm, {tasks, episodes.support(), episodes.query()}, Device::cuda,
-                                       Goal::update, Statistics::batch);
+                                       Goal::update, Statistics::batch, -1, for_all_layers(model, implementation));
   const Optimizer optimizer = Adam{};
   PlanOptions planned{.device = Device::cuda, .machine = cuda_machine("h100")};
   planned.optimizer = optimizer, planned.activations = activations;
@@ -62,12 +62,12 @@ int recorded_nodes(Backend& backend, const Model& model, const Algorithm& algori
 void expect_launches(const Model& model, const Algorithm& algorithm, const Episodes& episodes, int tasks, int most,
                      Implementation implementation = Implementation::own,
                      Activations activations = Activations::automatic) {
-  CUMETA_OPEN_OR_SKIP(backend, implementation == Implementation::own ? TestDevice::cuda : TestDevice::cuda_vendor);
+  CUMETA_OPEN_OR_SKIP(backend, calls_vendor(implementation) ? TestDevice::cuda_vendor : TestDevice::cuda);
   const TaskSizes sizes{tasks, episodes.support(), episodes.query()};
-  if (implementation == Implementation::own) {
+  if (!calls_vendor(implementation)) {
     PlanOptions there{.device = Device::cuda, .machine = cuda_machine("h100")};
-    there.activations = activations;
-    EXPECT_EQ(recorded_nodes(backend, model, algorithm, episodes, tasks, activations),
+    there.activations = activations, there.implementation = implementation;
+    EXPECT_EQ(recorded_nodes(backend, model, algorithm, episodes, tasks, activations, implementation),
               plan(model, algorithm, sizes, there).launches);
   }
   const Count count = emulated_launches();
@@ -164,6 +164,14 @@ TEST(Launches, VendorIsCountedToo_cuda) {
   const Model mlp{.input = features(1), .layers = {Linear{8}, Relu{}, Linear{1}}, .loss = MeanSquaredError{}};
   expect_launches(mlp, Maml{.steps = 1, .rate = 0.01}, Episodes(Sinusoid{.shots = 5, .query = 5}), 3, 1000,
                   Implementation::vendor);
+}
+TEST(Launches, UnfusedIsCountedToo_cuda) {
+  const test::Folder folder;
+  test::write_small_omniglot(folder, 4);
+  const Episodes episodes(Omniglot{.root = folder.path(), .ways = 3, .shots = 1, .query = 1});
+  for (const Algorithm& algorithm :
+       {Algorithm{Maml{.steps = 2, .rate = 0.4}}, Algorithm{fomaml(1, 0.4)}, Algorithm{Anil{.steps = 1, .rate = 0.4}}})
+    expect_launches(strided_conv4(4, 3), algorithm, episodes, 2, 1000, Implementation::unfused);
 }
 
 /// The published sizes, 64 filters and 5 + 5 examples; nodes do not depend on the tasks, so one is enough.

@@ -53,6 +53,15 @@ TEST(LearnerLimits, MoreRowsThanAnIntCountsAreRefused) {
   EXPECT_SAYS(adapted.predict(beyond, Statistics::batch), "4294967296");
 }
 
+TEST(LearnerLimits, ALayerOfMoreNumbersThanAnIntCountsIsRefused) {
+  // 3 x 3 x 8 numbers a row after the first layer, 12 x 12 in front of it: 144 of them.
+  const auto planned = [](int rows) {
+    return plan(conv_model(), Maml{}, {1, rows, rows}, {.device = Device::cpu, .memory_limit = std::int64_t{1} << 50});
+  };
+  EXPECT_SAYS(planned(2'000'000), "2000000 + 2000000 examples of up to 288 numbers in one layer are too many");
+  EXPECT_NO_THROW(planned(1'000'000));
+}
+
 TEST(LearnerLimits, RowsOfALateStepAreCountedBeyondAnInt) {
   const auto first_row = [](int support, int batch, int k) {
     return make_problem(tanh_model(), Reptile{.steps = 100'000, .batch = batch}, {1, support, 1}, Device::cpu,

@@ -166,7 +166,10 @@ bench() { # part workload, more arguments
   part "$name" 240 "$cumeta" bench "bench/gpu/$load.toml" --device cuda --json "${arguments[@]}" "$@"
 }
 if wanted bench; then
-  for load in "${workloads[@]}"; do bench "bench.$load" "$load"; done
+  for load in "${workloads[@]}"; do
+    bench "bench.$load" "$load"
+    bench "unfused.$load" "$load" --set plan.implementation=unfused
+  done
   # Layer by layer and by algorithm, steps and tasks: Google Benchmark's JSON stays in parts/.
   if [[ -x $build/bin/passes_bench ]]; then
     passes='^published/.*/cuda' updates='^(sinusoid|omniglot)/.*/steps:[15]/tasks:(32|128)/cuda'
@@ -188,7 +191,7 @@ if wanted vendor; then
     LD_LIBRARY_PATH=$libraries part vendor.info 60 "$cumeta" info --json
     $dry || for name in layers_test golden_test implementation_test; do
       CUMETA_REQUIRE_VENDOR=1 LD_LIBRARY_PATH=$libraries part "vendor.$name" 240 "$build/bin/$name" --gtest_brief=1 \
-        '--gtest_filter=*endor*:*Fastest*' "--gtest_output=json:$logs/vendor.$name.json"
+        '--gtest_filter=*endor*:*Fastest*:*EachComputes*' "--gtest_output=json:$logs/vendor.$name.json"
     done
     for load in "${loads[@]}"; do
       LD_LIBRARY_PATH=$libraries bench "vendor.$load" "$load" --set plan.implementation=vendor

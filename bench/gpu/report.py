@@ -92,11 +92,11 @@ def main():
     statuses = [json.loads(path.read_text()) for path in sorted(parts.glob("*.status"), key=lambda p: p.stat().st_mtime)]
     peers = [peer for path in sorted(parts.glob("peers.*.out")) for peer in (last_json(path) or {}).get("peers", [])]
     report = {"parts": statuses, "machine": last_json(parts / "machine.info.out"), "tests": tests_of(parts),
-              "selftest": last_json(parts / "selftest.out"), "peers": peers, "bench": {}, "vendor": {}, "fastest": {}, "profile": {}, "bars": {}}
+              "selftest": last_json(parts / "selftest.out"), "peers": peers, "bench": {}, "unfused": {}, "vendor": {}, "fastest": {}, "profile": {}, "bars": {}}
     gpu = parts / "machine.gpu.out"
     report["gpu"] = gpu.read_text().strip().splitlines()[-1] if gpu.exists() and gpu.read_text().strip() else None
     for workload in BARS:
-        for kind in ("bench", "vendor", "fastest"):
+        for kind in ("bench", "unfused", "vendor", "fastest"):
             result = last_json(parts / f"{kind}.{workload}.out")
             if result:
                 report[kind][workload] = result
@@ -115,8 +115,8 @@ def main():
     lines += [f"| {s['part']} | {s['status']} | {s['seconds']:.1f} | {s['note']} |" for s in statuses]
     lines += ["", "| workload | who | algorithm | order | microseconds | GFLOP/s | bytes |", "|---|---|---|---|---|---|---|"]
     for workload in BARS:
-        for kind, who in (("bench", "cumeta"), ("vendor", "cumeta, cuBLAS and cuDNN"),
-                          ("fastest", "cumeta, the faster of both")):
+        for kind, who in (("bench", "cumeta"), ("unfused", "cumeta, a launch per layer and pass"), ("vendor", "cumeta, cuBLAS and cuDNN"),
+                          ("fastest", "cumeta, the fastest per layer")):
             for row in report[kind].get(workload, {}).get("results", []):
                 lines.append(f"| {workload} | {who} | {row.get('algorithm')} | {row.get('order')} | {row['seconds'] * 1e6:.1f} | "
                              f"{row.get('gflops', 0):.0f} | {row.get('bytes', 0)} |")

@@ -14,9 +14,11 @@ enum class Device { reference, cpu, cuda };
 /// float32 everywhere, or on CUDA (compute capability 8.0 and later) TF32 products in linear and convolution: inputs
 /// rounded to 10 bits of mantissa, sums in float32; relative error 3e-4 per product. The reference computes in float64.
 enum class Precision { float32, tf32 };
-/// Whose kernels linear and convolution run by on CUDA: own; vendor: cuBLAS and cuDNN, everything else stays own;
-/// fastest: own or vendor per layer, measured once on the device. Other devices have only their own.
-enum class Implementation { own, vendor, fastest };
+/// Whose kernels linear and convolution run by on CUDA. own: this library's, fused with what stands around them
+/// (conv2d + batch_norm + relu, average pool + linear, a small model's whole inner loop); unfused: this library's, a
+/// launch per layer and pass; vendor: cuBLAS and cuDNN, everything else this library's; fastest: one of the three per
+/// layer, measured once on the device. Other devices have only their own.
+enum class Implementation { own, unfused, vendor, fastest };
 
 /// What a plan must know of a machine. plan(..., machine) works for machines that are not here.
 struct Machine {
@@ -55,7 +57,7 @@ CUMETA_API double measured_fma_peak_gflops(int threads, double seconds);
 /// "reference", "cpu", "cuda" and back. Throws InvalidArgument.
 CUMETA_API std::string to_string(Device device);
 CUMETA_API Device device_from(const std::string& name);
-/// "own", "vendor", "fastest".
+/// "own", "unfused", "vendor", "fastest".
 CUMETA_API std::string to_string(Implementation implementation);
 /// "float32", "tf32"; what the reference computes in is "float64".
 CUMETA_API std::string to_string(Precision precision, Device device);

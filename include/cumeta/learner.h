@@ -37,7 +37,7 @@ struct Options {
   std::int64_t memory_limit = 0;  ///< bytes of the arenas and of resident images; 0: the machine's memory
   int chunk = 0;                  ///< tasks per chunk; 0: chosen
   Activations activations = Activations::automatic;
-  Implementation implementation = Implementation::own;  ///< CUDA: whose linear and convolution
+  Implementation implementation = Implementation::own;  ///< CUDA: whose linear and convolution, and how fused
   OnNonFinite on_nonfinite = OnNonFinite::stop;
 };
 
