@@ -216,7 +216,10 @@ LayerImplementations measure_fastest(Backend& backend, const Problem& own, const
 
 std::string text_of(const LayerImplementations& layers) {
   std::string text;
-  for (const Implementation one : layers) text += (text.empty() ? "" : " ") + to_string(one);
+  for (const Implementation one : layers) {
+    if (!text.empty()) text += ' ';
+    text += to_string(one);
+  }
   return text;
 }
 
