@@ -171,12 +171,14 @@ Plan describe(const Problem& p, const Cut& cut, const PlanOptions& options) {
   plan.lanes = cut.lanes, plan.chunk = cut.chunk, plan.chunks = cut.chunks(p.sizes.tasks),
   plan.recompute = cut.recompute;
   const int cores = options.device == Device::cpu ? std::max(1, options.machine.cores) : cut.lanes;
-  plan.idle_cores = (cores - plan.chunks % cores) % cores;
+  const int last_round = plan.chunks % cut.lanes;  // memory may allow fewer lanes than there are cores
+  plan.idle_cores = cores - (last_round > 0 ? last_round : cut.lanes);
   plan.order = p.order;
   plan.adapted_set = adapted_names(p.model, p);
   plan.implementation = options.implementation;
   plan.layers = planned_layers(p, cut);
-  plan.flops = flops(p, p.second_order()), plan.first_order_flops = flops(p, false);
+  plan.flops = flops(p, p.second_order()) + (cut.recompute ? refill_flops(p) : 0);
+  plan.first_order_flops = flops(p, false);
   if (options.device == Device::cuda) plan.launches = count_launches(p, cut, options.optimizer);
   return plan;
 }

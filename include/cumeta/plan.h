@@ -61,7 +61,7 @@ struct Plan {
   bool recompute = false;                ///< tapes of inner steps are refilled; never where one tape is all there is
   Order order = Order::second;           ///< of the algorithm; Reptile's is first
   std::vector<std::string> adapted_set;  ///< names of what the inner loop changes
-  double flops = 0;  ///< of one meta-update by the cost laws, 2 per multiply-add, padding taps counted
+  double flops = 0;  ///< of one meta-update by the cost laws, 2 per multiply-add; padding taps and refilled tapes count
   double first_order_flops = 0;
   /// CUDA: kernel nodes of one meta-update's graph; 0 elsewhere. A call of cuBLAS or cuDNN counts as one, it may be
   /// more.
