@@ -94,11 +94,18 @@ void run(const AdaptArguments& arguments) {
   TrainedRun trained = open_run(arguments.run, arguments.checkpoint);
   apply(trained.recipe, arguments.options);
   const Recipe recipe = parse_recipe(trained.recipe);
-  Learner learner(recipe.model, evaluation_algorithm(recipe), recipe.options);
+  const Algorithm algorithm = evaluation_algorithm(recipe);
+  Learner learner(recipe.model, algorithm, recipe.options);
   learner.load_trained(trained.checkpoint);
   const LabelledExamples support = read_examples(arguments.support, "support", recipe, {});
   if (support.y.empty())
     throw FileError(fmt::format("{}: has no tensor y; support examples need targets", arguments.support));
+  if (const auto* reptile = std::get_if<Reptile>(&algorithm);
+      reptile && reptile->batch > 0 && support.count % reptile->batch != 0)
+    throw InvalidArgument(
+        fmt::format("{}: {} support examples are no whole number of mini-batches of {}; --set evaluate.batch=0 takes "
+                    "all of them in every step",
+                    arguments.support, support.count, reptile->batch));
   if (recipe.classification() && static_cast<int>(support.class_names.size()) > output_count(recipe.model))
     throw FileError(fmt::format("{}: {} class folders, but the model has {} outputs", arguments.support,
                                 support.class_names.size(), output_count(recipe.model)));
@@ -156,7 +163,8 @@ void run(const AdaptArguments& arguments) {
   if (arguments.predictions.empty()) fmt::print("{}", csv);
   // Beside the CSV on stdout, so that a pipe gets the table alone.
   fmt::print(csv.empty() || !arguments.predictions.empty() ? stdout : stderr,
-             "adapted to {} examples in {} steps: {:.3g} ms, {} of arena{}{}\n", support.count, task.steps(),
+             "adapted to {} examples ({}): {:.3g} ms, {} of arena{}{}\n", support.count,
+             method_text(name_of(recipe.algorithm), task.order(), task.steps(), task.adapted_set(), recipe.model),
              1e3 * adapt_seconds, bytes_text(task.bytes()),
              task.steps() > 0 ? fmt::format(", support loss {:.4g}", task.support_loss()) : "",
              result.contains("accuracy") && result["accuracy"].is_number()

@@ -200,16 +200,16 @@ void run(const BenchArguments& arguments) {
   fmt::print("{}, {}: {} tasks of {} + {}, median of {} interleaved rounds", device, precision, tasks.tasks,
              tasks.support, tasks.query, arguments.rounds);
   if (!cuda) fmt::print("; FMA peak {:.1f} GFLOP/s before, {:.1f} after", cold_peak, hot_peak);
-  fmt::print("\n{:<10}{:<8}{:>6}{:>14}{:>9}{:>10}{:>8}{:>10}{:>13}{:>13}\n", "algorithm", "order", "steps",
-             "per update", "spread", "GFLOP/s", "peak", "launches", "measured", "planned");
+  fmt::print("\n{:<10}{:<8}{:>6}{:>14}{:>9}{:>10}{:>8}{:>10}{:>13}{:>13}  {}\n", "algorithm", "order", "steps",
+             "per update", "spread", "GFLOP/s", "peak", "launches", "measured", "planned", "adapts");
   for (std::size_t i = 0; i < all.size(); ++i) {
     const Contender& c = all[i];
-    fmt::print("{:<10}{:<8}{:>6}{:>11.3f} ms{:>7.1f} %{:>10.1f}{:>8}{:>10}{:>13}{:>13}\n", name_of(c.algorithm),
+    fmt::print("{:<10}{:<8}{:>6}{:>11.3f} ms{:>7.1f} %{:>10.1f}{:>8}{:>10}{:>13}{:>13}  {}\n", name_of(c.algorithm),
                to_string(order_of(c.algorithm)), steps_of(c.algorithm), 1e3 * c.median_seconds(), 100 * c.spread(),
                c.plan.flops / c.median_seconds() / 1e9,
                cuda ? "-" : fmt::format("{:.0f} %", 100 * c.plan.flops / c.median_seconds() / 1e9 / cold_peak),
                cuda ? fmt::format("{}", c.plan.launches) : "-", c.bytes < 0 ? "-" : bytes_text(c.bytes),
-               bytes_text(c.plan.bytes));
+               bytes_text(c.plan.bytes), adapted_text(c.plan.adapted_set, recipe.model));
   }
   fmt::print("second / first order: {:.2f} measured, {:.2f} by the law\n", ratio, law);
 }

@@ -62,6 +62,12 @@ std::string adapted_text(std::span<const std::string> names, const Model& model)
   return names.size() == parameters(model).size() ? "all" : fmt::format("{}", fmt::join(names, " "));
 }
 
+std::string method_text(const std::string& algorithm, Order order, int steps, std::span<const std::string> adapted,
+                        const Model& model) {
+  return fmt::format("{}, {} order, {} step{}, adapts {}", algorithm, to_string(order), steps, steps == 1 ? "" : "s",
+                     adapted.empty() ? "nothing" : adapted_text(adapted, model));
+}
+
 void print_json(const nlohmann::json& value) {
   // A path need not be UTF-8; JSON must be.
   fmt::print("{}\n", value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));

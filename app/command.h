@@ -47,6 +47,9 @@ void add_json_option(CLI::App& command, bool& json);
 nlohmann::json adapted_json(std::span<const std::string> names, const Model& model);
 /// The same in one word or many.
 std::string adapted_text(std::span<const std::string> names, const Model& model);
+/// "maml, second order, 5 steps, adapts all": how a result came about, as every result says it.
+std::string method_text(const std::string& algorithm, Order order, int steps, std::span<const std::string> adapted,
+                        const Model& model);
 void print_json(const nlohmann::json& value);
 
 /// Which layers run by whom.

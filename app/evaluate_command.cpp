@@ -57,13 +57,15 @@ void apply_warp(RecipeTable& table, const std::vector<std::string>& warps) {
   }
 }
 
+/// A regression has no accuracy: its column stays empty.
 void write_per_task(const std::string& path, const std::vector<std::pair<std::string, Measured>>& all) {
   std::string text = "task,statistics,step,loss,accuracy\n";
   for (const auto& [name, measured] : all) {
     const Evaluation& e = measured.evaluation;
     const auto width = static_cast<std::size_t>(e.steps + 1);
     for (std::size_t i = 0; i < e.loss.size(); ++i)
-      text += fmt::format("{},{},{},{},{}\n", i / width, name, i % width, e.loss[i], e.accuracy[i]);
+      text += fmt::format("{},{},{},{},{}\n", i / width, name, i % width, e.loss[i],
+                          measured.accuracy ? fmt::format("{}", e.accuracy[i]) : "");
   }
   write_text_file(path, text);
 }
@@ -120,9 +122,10 @@ void run(const EvaluateArguments& arguments) {
   const std::string metric = recipe.classification() ? "accuracy" : "loss";
   if (!arguments.per_task.empty()) write_per_task(arguments.per_task, all);
   if (!arguments.json) {
-    fmt::print("{} of {}, {} order, {} {} tasks of {} + {}, on {}\n", name_of(algorithm), trained.checkpoint,
-               to_string(first.evaluation.order), tasks, arguments.subset, episodes.support(), episodes.query(),
-               learner.device_name());
+    fmt::print(
+        "{}: {}, {} {} tasks of {} + {}, on {}\n", trained.checkpoint,
+        method_text(name_of(algorithm), first.evaluation.order, steps, first.evaluation.adapted_set, recipe.model),
+        tasks, arguments.subset, episodes.support(), episodes.query(), learner.device_name());
     print_table(all, metric);
     fmt::print("median {:.4f}, {} of {} tasks diverged\n", middle, lost, tasks);
     return;

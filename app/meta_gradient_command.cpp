@@ -43,7 +43,8 @@ TensorFile outcome(const Learner& learner, const MetaGradient& result) {
   const std::int64_t steps = static_cast<std::int64_t>(result.support_loss.size()) / std::max<std::int64_t>(tasks, 1);
   if (steps > 0) file.tensors["support_loss"] = {type, {tasks, steps}, result.support_loss};
   if (!result.query_loss.empty()) file.tensors["query_loss"] = {type, {tasks}, result.query_loss};
-  if (!result.accuracy.empty()) file.tensors["accuracy"] = {type, {tasks}, result.accuracy};
+  if (!result.accuracy.empty() && std::holds_alternative<SoftmaxCrossEntropy>(model.loss))
+    file.tensors["accuracy"] = {type, {tasks}, result.accuracy};
   if (const std::vector<double> rates = learner.rates(); !rates.empty()) {
     const int rows = rate_rows(rates, model);
     put_parameters(file, model, "rates.", rates, rows == 1 ? 0 : rows);
@@ -103,8 +104,8 @@ void run(const MetaGradientArguments& arguments) {
                 {"device", learner.device_name()},
                 {"precision", to_string(result.precision, recipe.options.device)}});
   else
-    fmt::print("{}: {}, {} order, {} steps, {} tasks, query loss {:.6g}, meta-gradient norm {:.6g}, on {}\n",
-               arguments.output, name_of(recipe.algorithm), to_string(result.order), steps_of(recipe.algorithm),
+    fmt::print("{}: {}, {} tasks, query loss {:.6g}, meta-gradient norm {:.6g}, on {}\n", arguments.output,
+               method_text(name_of(recipe.algorithm), result.order, result.steps, result.adapted_set, recipe.model),
                result.tasks, loss, std::sqrt(squares), learner.device_name());
 }
 

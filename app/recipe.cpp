@@ -3,8 +3,10 @@
 #include "app/recipe.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <map>
 
 #include "app/nearest.h"
 #include "cumeta/error.h"
@@ -160,71 +162,59 @@ EvaluateSettings parse_evaluate(Section section, const Algorithm& algorithm, con
   return settings;
 }
 
-/// A key of another section's name, or a section that does not exist, and the nearest one there is.
-const std::vector<std::string> all_keys = {"run.seed",
-                                           "run.updates",
-                                           "run.tasks",
-                                           "run.threads",
-                                           "run.memory_limit",
-                                           "run.report_every",
-                                           "run.checkpoint_every",
-                                           "run.validate_every",
-                                           "run.validate_tasks",
-                                           "run.on_nonfinite",
-                                           "run.pin",
-                                           "device.kind",
-                                           "device.ordinal",
-                                           "device.precision",
-                                           "algorithm.kind",
-                                           "algorithm.order",
-                                           "algorithm.steps",
-                                           "algorithm.rate",
-                                           "algorithm.rates",
-                                           "algorithm.rate_per_layer",
-                                           "algorithm.rate_per_step",
-                                           "algorithm.rate_learned",
-                                           "algorithm.first_adapted_layer",
-                                           "algorithm.inner",
-                                           "algorithm.inner_state",
-                                           "algorithm.batch",
-                                           "algorithm.beta2",
-                                           "algorithm.eps",
-                                           "plan.chunk",
-                                           "plan.activations",
-                                           "plan.implementation",
-                                           "data.kind",
-                                           "data.ways",
-                                           "data.shots",
-                                           "data.query",
-                                           "data.root",
-                                           "data.path",
-                                           "data.validation_path",
-                                           "data.test_path",
-                                           "data.split",
-                                           "data.split_seed",
-                                           "data.train_classes",
-                                           "data.validation_classes",
-                                           "data.test_classes",
-                                           "data.height",
-                                           "data.width",
-                                           "data.channels",
-                                           "data.shuffle",
-                                           "data.warp",
-                                           "data.amplitude",
-                                           "data.phase",
-                                           "data.rotations",
-                                           "optimizer.kind",
-                                           "optimizer.rate",
-                                           "optimizer.schedule",
-                                           "optimizer.clip_norm",
-                                           "model.kind",
-                                           "model.input",
-                                           "model.layers",
-                                           "model.loss",
-                                           "model.reduction",
-                                           "evaluate.steps",
-                                           "evaluate.tasks",
-                                           "evaluate.shots"};
+/// A key, and what it goes with: "optimizer.kind = \"sgd\"" each; nothing where it goes with all.
+using KeysOfKinds = std::map<std::string, std::vector<std::string>>;
+
+/// Every key of every kind, as the parsers ask for them.
+KeysOfKinds every_key() {
+  KeysOfKinds all;
+  const auto note = [&](const char* name, const std::string& kind, auto parse) {
+    const toml::table table = kind.empty() ? toml::table{} : toml::table{{"kind", kind}};
+    std::vector<std::string> asked;
+    parse(Section(&table, name, "", &asked));
+    for (const std::string& key : asked) {
+      std::vector<std::string>& kinds = all[key];
+      if (!kind.empty()) kinds.push_back(fmt::format("{}.kind = \"{}\"", name, kind));
+    }
+  };
+  Options options;
+  RunSettings settings;
+  note("run", "", [&](Section s) { parse_run(std::move(s), settings, options); });
+  note("device", "", [&](Section s) { parse_device(std::move(s), options); });
+  note("plan", "", [&](Section s) { parse_plan(std::move(s), options); });
+  for (const char* kind : {"maml", "fomaml", "anil", "meta_sgd", "reptile"})
+    note("algorithm", kind, [](Section s) { parse_algorithm(std::move(s)); });
+  for (const char* kind : {"adam", "sgd"})
+    note("optimizer", kind, [&](Section s) { parse_optimizer(std::move(s), 1, options); });
+  for (const char* kind : {"sinusoid", "omniglot", "image_folder", "tasks"})
+    note("data", kind, [](Section s) { parse_source(std::move(s)); });
+  const Source pictures = Omniglot{};
+  note("evaluate", "", [&](Section s) { parse_evaluate(std::move(s), Reptile{}, pictures); });
+  for (const char* kind : {"mlp", "conv4"})
+    note("model", kind, [&](Section s) { parse_model(std::move(s), &pictures); });
+  all["model.layers"];
+  return all;
+}
+
+/// "seed" of "run.seed".
+std::string last_word(const std::string& key) { return key.substr(key.rfind('.') + 1); }
+
+/// What is to be said of a key that its section did not ask for.
+std::string hint_for(const UnknownKey& unknown) {
+  if (unknown.section.find('[') != std::string::npos) return unknown.what();  // a layer's: its parser knows its keys
+  const KeysOfKinds all = every_key();
+  if (const auto here = all.find(unknown.key); here != all.end() && !here->second.empty())
+    return fmt::format("{}: {} goes with {} only; leave the key out", unknown.file, unknown.key,
+                       fmt::join(here->second, " or "));
+  for (const auto& [key, kinds] : all)
+    if (last_word(key) == last_word(unknown.key))
+      return fmt::format("{}: unknown key {}; did you mean {}?", unknown.file, unknown.key, key);
+  std::vector<std::string> of_section;
+  for (const auto& [key, kinds] : all)
+    if (key.starts_with(unknown.section + ".")) of_section.push_back(key);
+  return fmt::format("{}: unknown key {}; did you mean {}?", unknown.file, unknown.key,
+                     nearest(unknown.key, of_section));
+}
 
 void check_sections(const RecipeTable& recipe) {
   const std::vector<std::string> known = {"run",  "device",    "algorithm", "plan",
@@ -232,13 +222,14 @@ void check_sections(const RecipeTable& recipe) {
   for (const auto& [key, node] : recipe.table) {
     const std::string word(key.str());
     if (std::find(known.begin(), known.end(), word) == known.end()) {
-      std::string hint = nearest(word, known);
-      for (const std::string& candidate : all_keys)
-        if (candidate.substr(candidate.find('.') + 1) == word) {
-          hint = candidate;
-          break;
-        }
-      throw InvalidArgument(fmt::format("{}: unknown key {}; did you mean {}?", recipe.file, word, hint));
+      // A section's name, or a key whose section is missing: the nearest of both.
+      std::map<std::string, std::string> full;
+      for (const auto& [of_section, kinds] : every_key()) full.try_emplace(last_word(of_section), of_section);
+      for (const std::string& section : known) full[section] = section;
+      std::vector<std::string> words;
+      for (const auto& [short_word, long_word] : full) words.push_back(short_word);
+      throw InvalidArgument(
+          fmt::format("{}: unknown key {}; did you mean {}?", recipe.file, word, full.at(nearest(word, words))));
     }
     if (!node.is_table())
       throw InvalidArgument(fmt::format("{}: {} is a section; write [{}] and its keys below", recipe.file, word, word));
@@ -259,7 +250,7 @@ Algorithm parse_algorithm(Section section) {
   return algorithm;
 }
 
-Recipe parse_recipe(const RecipeTable& table) {
+Recipe parse_recipe(const RecipeTable& table) try {
   check_sections(table);
   const auto section = [&](const char* name) {
     const toml::node* node = table.table.get(name);
@@ -276,7 +267,7 @@ Recipe parse_recipe(const RecipeTable& table) {
   recipe.evaluate = parse_evaluate(section("evaluate"), recipe.algorithm, recipe.source);
   recipe.model = parse_model(section("model"), recipe.source ? &*recipe.source : nullptr);
   return recipe;
-}
+} catch (const UnknownKey& unknown) { throw InvalidArgument(hint_for(unknown)); }
 
 bool Recipe::has_batch_norm() const {
   return std::any_of(model.layers.begin(), model.layers.end(),

@@ -65,7 +65,9 @@ std::vector<std::string> words_of(const std::string& text) {
   std::istringstream in(text);
   return {std::istream_iterator<std::string>(in), {}};
 }
-std::string cell(const std::optional<double>& value) { return value ? fmt::format("{}", *value) : std::string(); }
+/// A NaN has no sign worth showing.
+std::string number_text(double value) { return std::isnan(value) ? "nan" : fmt::format("{}", value); }
+std::string cell(const std::optional<double>& value) { return value ? number_text(*value) : std::string(); }
 
 }  // namespace
 
@@ -152,12 +154,12 @@ std::optional<double> RunLog::best_kept(bool accuracy) const { return accuracy ?
 
 void RunLog::write(const LogLine& line) {
   const Update& u = line.update;
-  append(
-      csv_,
-      fmt::format("{},{},{},{},{},{},{},{},{},{},{}\n", u.update, u.loss,
-                  line.has_accuracy ? fmt::format("{}", u.accuracy) : "", u.gradient_norm, u.rate, to_string(u.order),
-                  u.skipped, cell(line.validation_loss), cell(line.validation_accuracy), u.steps, line.adapted),
-      csv_path_);
+  append(csv_,
+         fmt::format("{},{},{},{},{},{},{},{},{},{},{}\n", u.update, number_text(u.loss),
+                     line.has_accuracy ? number_text(u.accuracy) : "", number_text(u.gradient_norm), u.rate,
+                     to_string(u.order), u.skipped, cell(line.validation_loss), cell(line.validation_accuracy), u.steps,
+                     line.adapted),
+         csv_path_);
   nlohmann::ordered_json object;
   object["update"] = u.update;
   object["loss"] = finite_number(u.loss);

@@ -57,13 +57,22 @@ std::int64_t bytes_from(const std::string& text) {
   return -1;
 }
 
-Section::Section(const toml::table* table, std::string name, std::string file)
-    : table_(table), name_(std::move(name)), file_(std::move(file)) {}
+UnknownKey::UnknownKey(std::string file_, std::string section_, std::string key_, const std::string& nearest)
+    : InvalidArgument(fmt::format("{}: unknown key {}; did you mean {}?", file_, key_, nearest)),
+      file(std::move(file_)),
+      section(std::move(section_)),
+      key(std::move(key_)) {}
+
+Section::Section(const toml::table* table, std::string name, std::string file, std::vector<std::string>* asked)
+    : table_(table), name_(std::move(name)), file_(std::move(file)), asked_(asked) {}
 
 std::string Section::full(const std::string& key) const { return name_.empty() ? key : name_ + "." + key; }
 
 const toml::node* Section::find(const std::string& key) {
-  if (std::find(known_.begin(), known_.end(), key) == known_.end()) known_.push_back(key);
+  if (std::find(known_.begin(), known_.end(), key) == known_.end()) {
+    known_.push_back(key);
+    if (asked_ != nullptr) asked_->push_back(full(key));
+  }
   return table_ == nullptr ? nullptr : table_->get(key);
 }
 bool Section::has(const std::string& key) const { return table_ != nullptr && table_->get(key) != nullptr; }
@@ -188,7 +197,7 @@ std::int64_t Section::bytes(const std::string& key, std::int64_t fallback) {
 Section Section::table(const std::string& key) {
   const toml::node* node = find(key);
   if (node != nullptr && !node->is_table()) refuse(key, "is not a table; write { key = value, ... }");
-  return {node == nullptr ? nullptr : node->as_table(), full(key), file_};
+  return {node == nullptr ? nullptr : node->as_table(), full(key), file_, asked_};
 }
 
 std::vector<Section> Section::tables(const std::string& key, bool& given) {
@@ -200,7 +209,7 @@ std::vector<Section> Section::tables(const std::string& key, bool& given) {
   if (array == nullptr) refuse(key, "is not a list of tables; write [{ kind = \"...\" }, ...]");
   for (const toml::node& element : *array) {
     if (!element.is_table()) refuse(key, "holds something that is not a table; write [{ kind = \"...\" }, ...]");
-    all.emplace_back(element.as_table(), fmt::format("{}[{}]", full(key), all.size()), file_);
+    all.emplace_back(element.as_table(), fmt::format("{}[{}]", full(key), all.size()), file_, asked_);
   }
   return all;
 }
@@ -210,8 +219,7 @@ void Section::finish() const {
   for (const auto& [key, node] : *table_) {
     const std::string word(key.str());
     if (std::find(known_.begin(), known_.end(), word) != known_.end()) continue;
-    throw InvalidArgument(
-        fmt::format("{}: unknown key {}; did you mean {}?", file_, full(word), full(nearest(word, known_))));
+    throw UnknownKey(file_, name_, full(word), full(nearest(word, known_)));
   }
 }
 

@@ -12,12 +12,21 @@
 #include <utility>
 #include <vector>
 
+#include "cumeta/error.h"
+
 namespace cumeta::app {
+
+/// A key that nobody asked for. Whoever knows the keys of other kinds and sections can say more than its text.
+struct UnknownKey : InvalidArgument {
+  UnknownKey(std::string file_, std::string section_, std::string key_, const std::string& nearest);
+  std::string file, section, key;  ///< key: with its section
+};
 
 class Section {
  public:
-  /// `table` may be null: every key is absent. `file` and `name` ("algorithm") are for messages.
-  Section(const toml::table* table, std::string name, std::string file);
+  /// `table` may be null: every key is absent. `file` and `name` ("algorithm") are for messages. `asked`, if given,
+  /// gets every key that is asked for, with its section.
+  Section(const toml::table* table, std::string name, std::string file, std::vector<std::string>* asked = nullptr);
 
   bool has(const std::string& key) const;
   double number(const std::string& key, double fallback, double low, double high);
@@ -50,7 +59,7 @@ class Section {
     refuse_choice(key, word, names);
   }
 
-  /// After the last question: throws for a key that was never asked for.
+  /// After the last question: throws UnknownKey for a key that was never asked for.
   void finish() const;
   /// Throws "file: name.key = value why".
   [[noreturn]] void refuse(const std::string& key, const std::string& why) const;
@@ -67,6 +76,7 @@ class Section {
 
   const toml::table* table_;
   std::string name_, file_;
+  std::vector<std::string>* asked_;
   std::vector<std::string> known_;
 };
 

@@ -144,10 +144,10 @@ class Training {
     RunLog log(folder_, first);
     best_ = log.best_kept(recipe_.classification());
     Progress progress(first, last, has_accuracy(), json_);
-    progress.note(fmt::format("{}: {}, {} order, {} steps, {} tasks, {}, on {}{}", folder_.path(),
-                              name_of(recipe_.algorithm), to_string(order_of(recipe_.algorithm)),
-                              steps_of(recipe_.algorithm), recipe_.run.tasks,
-                              fmt::format("{} parameters", parameter_count(recipe_.model)), learner_.device_name(),
+    const std::string method = method_text(name_of(recipe_.algorithm), order_of(recipe_.algorithm),
+                                           steps_of(recipe_.algorithm), learner_.adapted_set(), recipe_.model);
+    progress.note(fmt::format("{}: {}, {} tasks, {} parameters, on {}{}", folder_.path(), method, recipe_.run.tasks,
+                              parameter_count(recipe_.model), learner_.device_name(),
                               first > 0 ? fmt::format(", from update {}", first) : ""));
     catch_stop_signals();
     while (learner_.updates() < last && !stop_requested()) run_to_event(last, log, progress);

@@ -57,7 +57,7 @@ std::vector<Method> methods(int steps, double rate) {
 void run(benchmark::State& state, const Workload& load, const Algorithm& algorithm, int tasks, Device device) {
   try {
     // A meta-rate of 0: every update sees the same numbers.
-    Learner learner(load.model, algorithm, {.device = device, .optimizer = Sgd{.rate = 0}, .seed = 1});
+    Learner learner(load.model, algorithm, {.device = device, .optimizer = Sgd{.rate = 0}, .seed = 1, .pin = true});
     const Tasks drawn = random_tasks(load.model, tasks, load.support, load.query, 1);
     const TaskBatch batch = drawn.batch();
     const Plan plan = learner.plan_for({tasks, load.support, load.query});

@@ -4,8 +4,10 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <bit>
 #include <charconv>
+#include <cmath>
 
 #include "cumeta/error.h"
 #include "src/fastest.h"
@@ -20,19 +22,19 @@ namespace {
 constexpr const char* format_name = "cumeta checkpoint 1";
 constexpr const char* trained_format_name = "cumeta trained parameters 1";
 
+/// float32 holds what the fast devices compute in; the reference's doubles keep their bits.
+safetensors::Tensor exact_tensor(std::span<const double> values, const std::vector<std::int64_t>& shape) {
+  const std::vector<float> narrow(values.begin(), values.end());
+  bool exact = true;
+  for (std::size_t i = 0; i < narrow.size(); ++i)
+    exact &= std::bit_cast<std::uint64_t>(static_cast<double>(narrow[i])) == std::bit_cast<std::uint64_t>(values[i]);
+  return exact ? safetensors::tensor(std::span<const float>(narrow), shape) : safetensors::tensor(values, shape);
+}
+
 /// Writes or reads one vector over all parameters, array by array, as prefix + name.
 void put(safetensors::File& file, const Model& model, const std::string& prefix, std::span<const double> flat) {
-  for (const NamedArray& a : to_pytorch(model, flat)) {
-    const std::vector<float> narrow(a.values.begin(), a.values.end());
-    // float32 holds what the fast devices compute in; the reference's doubles keep their bits.
-    bool exact = true;
-    for (std::size_t i = 0; i < narrow.size(); ++i)
-      exact &=
-          std::bit_cast<std::uint64_t>(static_cast<double>(narrow[i])) == std::bit_cast<std::uint64_t>(a.values[i]);
-    const std::vector<std::int64_t> shape(a.shape.begin(), a.shape.end());
-    file.tensors[prefix + a.name] = exact ? safetensors::tensor(std::span<const float>(narrow), shape)
-                                          : safetensors::tensor(std::span<const double>(a.values), shape);
-  }
+  for (const NamedArray& a : to_pytorch(model, flat))
+    file.tensors[prefix + a.name] = exact_tensor(a.values, {a.shape.begin(), a.shape.end()});
 }
 
 std::vector<double> get(const safetensors::File& file, const std::string& path, const Model& model,
@@ -49,16 +51,47 @@ std::vector<double> get(const safetensors::File& file, const std::string& path, 
   return from_pytorch(model, arrays);
 }
 
-void put_numbers(safetensors::File& file, const std::string& name, const std::vector<double>& values) {
-  file.tensors[name] = safetensors::tensor(std::span<const double>(values), {static_cast<std::int64_t>(values.size())});
+/// One running statistic of one batch norm, as PyTorch names it, and where it stands among all of them.
+struct RunningArray {
+  std::string name;
+  int at = 0, size = 0;
+};
+/// Means and variances (over the rows, not one less) of every batch norm that keeps them.
+std::vector<RunningArray> running_arrays(const Model& model, const ModelLayout& layout) {
+  std::vector<RunningArray> all;
+  for (const PlacedStage& stage : layout.stages) {
+    if (stage.statistics_size == 0) continue;
+    int layer = stage.first_layer;
+    while (!std::holds_alternative<BatchNorm>(model.layers[static_cast<std::size_t>(layer)])) ++layer;
+    const int channels = stage.statistics_size / 2;
+    all.push_back({fmt::format("layers.{}.running_mean", layer), stage.statistics_at, channels});
+    all.push_back({fmt::format("layers.{}.running_var", layer), stage.statistics_at + channels, channels});
+  }
+  return all;
 }
-std::vector<double> get_numbers(const safetensors::File& file, const std::string& path, const std::string& name,
-                                std::int64_t size) {
-  const safetensors::Tensor& t = file.at(name, path);
-  if (static_cast<std::int64_t>(safetensors::elements(t)) != size)
-    throw FileError(fmt::format("{}: {} has {} numbers, {} are needed; use the recipe that made the file", path, name,
-                                safetensors::elements(t), size));
-  return safetensors::doubles(t);
+
+void put_running(safetensors::File& file, const std::vector<RunningArray>& arrays, std::span<const double> values) {
+  for (const RunningArray& a : arrays)
+    file.tensors[a.name] =
+        exact_tensor(values.subspan(static_cast<std::size_t>(a.at), static_cast<std::size_t>(a.size)), {a.size});
+}
+std::vector<double> get_running(const safetensors::File& file, const std::string& path,
+                                const std::vector<RunningArray>& arrays, std::int64_t size) {
+  std::vector<double> values(static_cast<std::size_t>(size));
+  for (const RunningArray& a : arrays) {
+    const safetensors::Tensor& t = file.at(a.name, path);
+    if (t.shape != std::vector<std::int64_t>{a.size})
+      throw FileError(fmt::format("{}: {} has the shape [{}], [{}] is needed; use the recipe that made the file", path,
+                                  a.name, fmt::join(t.shape, ", "), a.size));
+    const std::vector<double> part = safetensors::doubles(t);
+    for (std::size_t i = 0; i < part.size(); ++i) {
+      const bool is_variance = a.name.ends_with("running_var");
+      if (!std::isfinite(part[i]) || (is_variance && part[i] < 0))
+        throw FileError(fmt::format("{}: {} holds {}", path, a.name, part[i]));
+    }
+    std::copy(part.begin(), part.end(), values.begin() + a.at);
+  }
+  return values;
 }
 
 const std::string& text(const safetensors::File& file, const std::string& path, const std::string& key) {
@@ -134,7 +167,7 @@ void Learner::Impl::write_checkpoint(const std::string& path, const std::string&
                                  static_cast<std::size_t>(P)));
   }
   if (im.state.inner_second) put(file, im.model, "inner.second.", im.download(im.state.inner_second));
-  if (im.state.running) put_numbers(file, "running_statistics", im.download(im.state.running));
+  if (im.state.running) put_running(file, running_arrays(im.model, im.shape.layout), im.download(im.state.running));
   file.metadata = {{"format", moments ? format_name : trained_format_name},
                    {"algorithm", name_of(im.algorithm)},
                    {"order", to_string(im.shape.order)},
@@ -201,7 +234,8 @@ void Learner::Impl::read_checkpoint(const std::string& path, bool moments) {
   if (moments) get_meta("optimizer.second.", im.state.second);
   if (im.state.inner_second) all.emplace_back(im.state.inner_second, get(file, path, im.model, "inner.second."));
   if (im.state.running)
-    all.emplace_back(im.state.running, get_numbers(file, path, "running_statistics", im.state.running.size));
+    all.emplace_back(im.state.running,
+                     get_running(file, path, running_arrays(im.model, im.shape.layout), im.state.running.size));
   // Fixed rates that differ from the recipe's stand in the file; without them the recipe's hold again.
   std::vector<double> rates = get_rates(file, path, im.shape);
   const bool given = !im.shape.learned_rates && !rates.empty();
@@ -253,8 +287,9 @@ void Learner::load_parameters(const std::string& path) {
   std::vector<double> rates = alike ? get_rates(file, path, im.shape) : std::vector<double>{};
   const bool given = !im.shape.learned_rates && !rates.empty();
   std::vector<double> running;
-  if (im.state.running && file.tensors.contains("running_statistics"))
-    running = get_numbers(file, path, "running_statistics", im.state.running.size);
+  const std::vector<RunningArray> kept = running_arrays(im.model, im.shape.layout);
+  if (std::any_of(kept.begin(), kept.end(), [&](const RunningArray& a) { return file.tensors.contains(a.name); }))
+    running = get_running(file, path, kept, im.state.running.size);
   im.start_run();
   set_parameters(values);
   im.backend->upload(rates.empty() ? initial_rates(im.shape) : rates, im.state.rates);

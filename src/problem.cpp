@@ -175,9 +175,12 @@ Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskS
     const std::size_t wanted =
         static_cast<std::size_t>(p.rate_rows) * (maml->rate_per_layer ? p.adapted_arrays.size() : 1);
     if (maml->rates.size() != wanted)
-      refuse(fmt::format("algorithm.rates has {} numbers; {} step{} and {} adapted array{} need {}", maml->rates.size(),
-                         p.rate_rows, p.rate_rows == 1 ? "" : "s", maml->rate_per_layer ? p.adapted_arrays.size() : 1,
-                         maml->rate_per_layer ? "s" : "", wanted));
+      refuse(
+          fmt::format("algorithm.rates has {} numbers, {} needed: {} step{} (rate_per_step {}) times {} array{} "
+                      "(rate_per_layer {})",
+                      maml->rates.size(), wanted == 1 ? "1 is" : fmt::format("{} are", wanted), p.rate_rows,
+                      p.rate_rows == 1 ? "" : "s", maml->rate_per_step, wanted / static_cast<std::size_t>(p.rate_rows),
+                      wanted == static_cast<std::size_t>(p.rate_rows) ? "" : "s", maml->rate_per_layer));
     for (const double rate : maml->rates)
       if (!std::isfinite(rate)) refuse(fmt::format("algorithm.rates holds {}; every rate must be finite", rate));
   }
@@ -207,8 +210,9 @@ Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskS
   p.batch = sizes.support;
   if (const auto* reptile = std::get_if<Reptile>(&algorithm); reptile && reptile->batch > 0) {
     if (sizes.support % reptile->batch != 0)
-      refuse(fmt::format("algorithm.batch is {}; it must divide the {} support examples (0: all of them in every step)",
-                         reptile->batch, sizes.support));
+      refuse(fmt::format(
+          "reptile's mini-batch is {}; it must divide the {} support examples (0: all of them in every step)",
+          reptile->batch, sizes.support));
     p.batch = reptile->batch;
   }
   if (sizes.query == 0 && !p.is_reptile()) refuse("query is 0 examples; only reptile trains without a query set");

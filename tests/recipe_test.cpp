@@ -80,6 +80,15 @@ TEST(Recipes, MistypedKeysNameTheNearest) {
   EXPECT_SAYS(parse(sinusoid, {"algorithm.stepz=3"}), "did you mean algorithm.steps?");
   EXPECT_SAYS(parse(sinusoid, {"algoritm.steps=3"}), "did you mean algorithm?");
   EXPECT_SAYS(parse(sinusoid, {"steps=3"}), "did you mean algorithm.steps?");
+  EXPECT_SAYS(parse(sinusoid, {"hidden=[3]"}), "did you mean model.hidden?");
+  EXPECT_SAYS(parse(sinusoid, {"clip_value=3"}), "did you mean optimizer.clip_value?");
+  EXPECT_SAYS(parse(sinusoid, {"momentum=0.5"}), "did you mean optimizer.momentum?");
+  EXPECT_SAYS(parse(sinusoid, {"beta1=0.5"}), "did you mean optimizer.beta1?");
+  EXPECT_SAYS(parse(sinusoid, {"optimizer.momentum=0.5"}), "goes with optimizer.kind = \"sgd\" only");
+  EXPECT_SAYS(parse(sinusoid, {"optimizer.momentm=0.5"}), "did you mean optimizer.momentum?");
+  EXPECT_SAYS(parse(sinusoid, {"algorithm.first_adapted_layer=2"}), "goes with algorithm.kind = \"anil\" only");
+  EXPECT_SAYS(parse(sinusoid, {"algorithm.updates=2"}), "did you mean run.updates?");
+  EXPECT_SAYS(parse(omniglot, {"data.amplitude=[1,2]"}), "goes with data.kind = \"sinusoid\" only");
   EXPECT_SAYS(parse(sinusoid, {"data.amplitud=[1,2]"}), "did you mean data.amplitude?");
   EXPECT_SAYS(parse(sinusoid, {"algorithm.kind=mamal"}), "did you mean \"maml\"?");
   EXPECT_SAYS(parse(omniglot, {"data.warp.sheer=1"}), "did you mean data.warp.shear?");

@@ -32,7 +32,8 @@ struct Linear {
   bool adapted = true;  ///< false: the inner loop leaves these alone (meta-learned all the same, but by Reptile)
 };
 
-/// Square-kernel cross-correlation with zero padding. Output size floor((n + 2 padding - kernel) / stride) + 1.
+/// Square-kernel cross-correlation with zero padding, less than the kernel. Output size
+/// floor((n + 2 padding - kernel) / stride) + 1.
 struct Conv2d {
   int filters = 1;
   int kernel = 3;
