@@ -61,13 +61,13 @@ class CudaBackend final : public Backend {
         streams_(make_streams(options.lanes)),
         forked_(make_event()),
         staging_(streams_[0].get()),
-        outer_workspace_(allocate(outer_step_workspace_bytes())) {
+        outer_workspace_(allocate(kOuterStepWorkspace)) {
     for (const Stream& stream : streams_) {
       lanes_.push_back(std::make_unique<CudaLane>(device_, stream.get(), options.tf32, cuda_debug()));
       joined_.push_back(make_event());
     }
     if (options.vendor) open_vendor(options);
-    check(cudaMemsetAsync(outer_workspace_.get(), 0, outer_step_workspace_bytes(), streams_[0].get()), "open");
+    check(cudaMemsetAsync(outer_workspace_.get(), 0, kOuterStepWorkspace, streams_[0].get()), "open");
     check(cudaStreamSynchronize(streams_[0].get()), "open");
   }
   ~CudaBackend() override {
@@ -100,7 +100,9 @@ class CudaBackend final : public Backend {
 
   std::unique_ptr<Recording> record(std::function<void()> calls) override;
   double timed_run(Recording& recording) override;
-  std::int64_t own_bytes() const override { return vendor_workspace_ ? lanes() * kVendorWorkspace : 0; }
+  std::int64_t own_bytes() const override {
+    return kOuterStepWorkspace + (vendor_workspace_ ? lanes() * kVendorWorkspace : 0);
+  }
 
   bool draws_episodes() const override { return true; }
   /// A recording that draws is made anew after this.

@@ -11,20 +11,20 @@ namespace cumeta {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kMostBlocks = 1024;
 constexpr int kLevels = 14;  ///< of the tree above groups of four tasks
 static_assert(cuda_most_outer_tasks == (4 << kLevels) - 1);
 
 /// What blocks and launches tell each other.
 struct Workspace {
-  unsigned finished;            ///< blocks done; back to 0 at the end
-  float apply, scale;           ///< the decision
-  float correction1;            ///< Adam's, of this step
-  float correction2;            ///< Adam's, of this step
-  unsigned long long bad;       ///< ~(task * (K + 2) + step) of the first non-finite number; 0: none
-  double squares[kMostBlocks];  ///< of the gradient, by block
-  double clipped[kMostBlocks];  ///< after clip_value
+  unsigned finished;                 ///< blocks done; back to 0 at the end
+  float apply, scale;                ///< the decision
+  float correction1;                 ///< Adam's, of this step
+  float correction2;                 ///< Adam's, of this step
+  unsigned long long bad;            ///< ~(task * (K + 2) + step) of the first non-finite number; 0: none
+  double squares[kMostOuterBlocks];  ///< of the gradient, by block
+  double clipped[kMostOuterBlocks];  ///< after clip_value
 };
+static_assert(sizeof(Workspace) == kOuterStepWorkspace);
 
 struct Arguments {
   const float* rows;
@@ -251,8 +251,6 @@ __global__ void __launch_bounds__(kThreads, 4) update_columns(Arguments a) {
 
 }  // namespace
 
-std::size_t outer_step_workspace_bytes() { return sizeof(Workspace); }
-
 void outer_step_cuda(const CudaLane& lane, const OuterStep& s, std::byte* workspace) {
   assert(s.rows.tasks > 0 && s.rows.size == s.layout.size() && s.mean.size == s.layout.size());
   assert(s.control.number == Number::float64 && s.reports.number == Number::float64);
@@ -281,7 +279,7 @@ void outer_step_cuda(const CudaLane& lane, const OuterStep& s, std::byte* worksp
   a.workspace = reinterpret_cast<Workspace*>(workspace);
   const bool finish = s.layout.size() <= cuda_short_row;
   const unsigned blocks = blocks_for(s.layout.size(), kThreads);
-  launch(lane, "outer step: mean over tasks", reduce_rows, std::min<unsigned>(blocks, kMostBlocks), kThreads, 0, a,
+  launch(lane, "outer step: mean over tasks", reduce_rows, std::min<unsigned>(blocks, kMostOuterBlocks), kThreads, 0, a,
          tied, finish);
   if (s.rule != OuterStep::Rule::none && !finish)
     launch(lane, "outer step: update", update_columns, blocks, kThreads, 0, a);

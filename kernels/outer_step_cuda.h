@@ -5,11 +5,11 @@
 
 #include "kernels/backend_cuda.h"
 #include "kernels/outer_step.h"
+#include "kernels/outer_step_workspace.h"
 
 namespace cumeta {
 
-/// Bytes of the workspace; zeroed once before the first step.
-std::size_t outer_step_workspace_bytes();
+/// `workspace`: kOuterStepWorkspace bytes, zeroed once before the first step.
 void outer_step_cuda(const CudaLane& lane, const OuterStep& step, std::byte* workspace);
 
 }  // namespace cumeta

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/execution.h"
 
+#include "kernels/outer_step_workspace.h"
 #include "kernels/vendor_calls.h"
 #include "src/algorithms/unrolled.h"
 
@@ -45,6 +46,10 @@ Bytes count_bytes(const Problem& p, const Cut& cut, const Optimizer& optimizer, 
   take_memory(memory, p, cut);
   Bytes bytes{state.bytes() + memory.bytes(), state.arrays()};
   bytes.arrays.insert(bytes.arrays.end(), memory.arrays().begin(), memory.arrays().end());
+  if (p.device == Device::cuda) {
+    bytes.total += kOuterStepWorkspace;
+    bytes.arrays.push_back({"outer step", kOuterStepWorkspace});
+  }
   if (calls_vendor(implementation)) {
     bytes.total += kCudaLanes * kVendorWorkspace;
     bytes.arrays.push_back({"vendor workspace", kCudaLanes * kVendorWorkspace});

@@ -2,11 +2,14 @@
 // Machines as a plan sees them: memory that is really there, and no plan for a machine of another kind.
 #include <gtest/gtest.h>
 
+#include "cumeta/learner.h"
 #include "cumeta/plan.h"
+#include "src/cuda_plugin.h"
 #include "src/host_memory.h"
 #include "tests/support/devices.h"
 #include "tests/support/pictures.h"
 #include "tests/support/says.h"
+#include "tests/support/tasks.h"
 
 namespace cumeta {
 namespace {
@@ -76,6 +79,27 @@ TEST(Machines, TheGpuHereHasWhatIsFree_cuda) {
   }
   EXPECT_THROW(cuda_machine(900), DeviceUnavailable);
   EXPECT_THROW(cuda_machine(-1), DeviceUnavailable);
+}
+
+/// Planned = allocated, as the device counts it. A GPU's driver hands out memory by megabytes; the emulator to 256
+/// bytes.
+TEST(Machines, PlannedBytesAreWhatTheDeviceGives_cuda) {
+  using testing::TestDevice;
+  CUMETA_OPEN_OR_SKIP(backend, TestDevice::cuda);
+  (void)backend;
+  if (!cuda_status().emulated) GTEST_SKIP() << "only the emulator counts bytes";
+  const Model small{.input = features(1), .layers = {Linear{8}, Relu{}, Linear{1}}, .loss = MeanSquaredError{}};
+  for (const Model& model : {small, testing::conv_model(), testing::conv_model(Statistics::running)})
+    for (const Activations activations : {Activations::store, Activations::recompute}) {
+      const auto tasks = testing::random_tasks(model, 5, 4, 3, 1);
+      const std::int64_t free = cuda_machine(0).memory;
+      Learner learner(model, Maml{.steps = 2}, {.device = Device::cuda, .chunk = 2, .activations = activations});
+      const std::int64_t planned = learner.plan_for({5, 4, 3}).bytes;
+      EXPECT_EQ(learner.meta_update(tasks.batch()).bytes, planned);
+      const std::int64_t taken = free - cuda_machine(0).memory;
+      EXPECT_GE(taken, planned);
+      EXPECT_LT(taken, planned + 3 * 256);  // the state, the update's arrays and the outer step's, each rounded up
+    }
 }
 
 }  // namespace
