@@ -76,9 +76,9 @@ struct Place {
 Problem make_problem(const Model& model, const Algorithm& algorithm, const TaskSizes& sizes, const Place& place,
                      Goal goal, Statistics query_statistics, int steps = -1,
                      const LayerImplementations& implementations = {});
-/// Throws InvalidArgument for a device or a precision that has no other kernels than its own.
 /// Whether a backend has to load cuBLAS and cuDNN.
 constexpr bool calls_vendor(Implementation i) { return i == Implementation::vendor || i == Implementation::fastest; }
+/// Throws InvalidArgument for a device or a precision that has no other kernels than its own.
 void check_implementation(const Place& place, Implementation implementation);
 
 /// [rate_rows][P]: zero where nothing adapts.
