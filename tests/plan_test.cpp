@@ -110,7 +110,7 @@ TEST(Plans, CountWhatAnilAndReptileLeaveOut) {
     const double body_back = omniglot_first + 2 * (omniglot_rest - omniglot_last);
     EXPECT_EQ(p.first_order_flops, first);
     EXPECT_EQ(p.flops, first + 2.0 * 32 * 5 * (body_back + steps * 6 * omniglot_last));
-    if (steps == 1) EXPECT_NEAR(p.flops * 1e-9, 5.029, 0.0005);
+    if (steps == 1) { EXPECT_NEAR(p.flops * 1e-9, 5.029, 0.0005); }
   }
   const Plan reptile = plan_on(2, omniglot(), Reptile{.steps = 5}, {32, 10, 0});
   EXPECT_EQ(reptile.flops, 2.0 * 32 * 5 * 10 * gradient);
