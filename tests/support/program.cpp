@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -37,16 +38,20 @@ Process::Process(const std::string& program, const std::vector<std::string>& arg
 
 void Process::signal(int number) const { kill(id_, number); }
 
-bool Process::running() {
-  if (!ended_) ended_ = waitpid(id_, &status_, WNOHANG) == id_;
-  return !ended_;
+bool Process::reap(int options) {
+  if (ended_) return true;
+  rusage used{};
+  ended_ = wait4(id_, &status_, options, &used) == id_;
+  if (ended_) peak_bytes_ = std::int64_t{used.ru_maxrss} * 1024;
+  return ended_;
 }
 
+bool Process::running() { return !reap(WNOHANG); }
+
 Finished Process::wait() {
-  if (!ended_) waitpid(id_, &status_, 0);
-  ended_ = true;
+  reap(0);
   const int status = WIFEXITED(status_) ? WEXITSTATUS(status_) : 128 + WTERMSIG(status_);
-  return {status, file_bytes(out_), file_bytes(error_)};
+  return {status, file_bytes(out_), file_bytes(error_), peak_bytes_};
 }
 
 }  // namespace cumeta::test
