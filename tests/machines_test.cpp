@@ -88,12 +88,11 @@ TEST(Machines, PlannedBytesAreWhatTheDeviceGives_cuda) {
   CUMETA_OPEN_OR_SKIP(backend, TestDevice::cuda);
   (void)backend;
   if (!cuda_status().emulated) GTEST_SKIP() << "only the emulator counts bytes";
-  const Model small{.input = features(1), .layers = {Linear{8}, Relu{}, Linear{1}}, .loss = MeanSquaredError{}};
-  for (const Model& model : {small, testing::conv_model(), testing::conv_model(Statistics::running)})
+  for (const Model& network : {model, testing::conv_model(), testing::conv_model(Statistics::running)})
     for (const Activations activations : {Activations::store, Activations::recompute}) {
-      const auto tasks = testing::random_tasks(model, 5, 4, 3, 1);
+      const auto tasks = testing::random_tasks(network, 5, 4, 3, 1);
       const std::int64_t free = cuda_machine(0).memory;
-      Learner learner(model, Maml{.steps = 2}, {.device = Device::cuda, .chunk = 2, .activations = activations});
+      Learner learner(network, Maml{.steps = 2}, {.device = Device::cuda, .chunk = 2, .activations = activations});
       const std::int64_t planned = learner.plan_for({5, 4, 3}).bytes;
       EXPECT_EQ(learner.meta_update(tasks.batch()).bytes, planned);
       const std::int64_t taken = free - cuda_machine(0).memory;
