@@ -57,17 +57,31 @@ Bytes count_bytes(const Problem& p, const Cut& cut, const Optimizer& optimizer, 
   return bytes;
 }
 
-Execution::Execution(Backend& backend, const Problem& problem, const Cut& cut, const State& state)
-    : backend_(backend), problem_(problem), cut_(cut), state_(state) {
-  Arena dry(backend.number());
-  take_memory(dry, problem_, cut_);
-  bytes_ = dry.bytes();
-  block_ = backend.allocate(static_cast<std::size_t>(bytes_));
-  Arena arena(backend.number(), block_.get());
+namespace {
+
+Block allocate_block(Backend& backend, std::int64_t bytes) {
+  return {backend.allocate(static_cast<std::size_t>(bytes)), bytes};
+}
+
+}  // namespace
+
+std::int64_t Execution::bytes_of(const Problem& problem, const Cut& cut) {
+  Arena dry(problem.device == Device::reference ? Number::float64 : Number::float32);
+  take_memory(dry, problem, cut);
+  return dry.bytes();
+}
+
+Execution::Execution(Backend& backend, const Problem& problem, const Cut& cut, const State& state, Block block)
+    : backend_(backend), problem_(problem), cut_(cut), state_(state), block_(std::move(block)) {
+  Arena arena(backend.number(), block_.data.get());
   memory_ = take_memory(arena, problem_, cut_);
+  bytes_ = arena.bytes();
   for (int i = 0; i < cut_.lanes && !cut_.program; ++i)
     bind_engines(memory_.lanes[static_cast<std::size_t>(i)], backend.lane(i), problem_);
 }
+
+Execution::Execution(Backend& backend, const Problem& problem, const Cut& cut, const State& state)
+    : Execution(backend, problem, cut, state, allocate_block(backend, bytes_of(problem, cut))) {}
 
 void Execution::run(const Draw& draw, const OuterStep* step) {
   const Problem& p = problem_;

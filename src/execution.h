@@ -54,8 +54,20 @@ struct Bytes {
 };
 Bytes count_bytes(const Problem& problem, const Cut& cut, const Optimizer& optimizer, Implementation implementation);
 
+/// Memory that executions use in turn.
+struct Block {
+  std::shared_ptr<std::byte> data;
+  std::int64_t bytes = 0;
+};
+
 class Execution {
  public:
+  /// Bytes of the arena of such an execution.
+  static std::int64_t bytes_of(const Problem& problem, const Cut& cut);
+  /// `block` is at least that large. A run reads nothing but the state that it has not written itself, so executions
+  /// that run one after another may lie in the same block.
+  Execution(Backend& backend, const Problem& problem, const Cut& cut, const State& state, Block block);
+  /// In a block of its own.
   Execution(Backend& backend, const Problem& problem, const Cut& cut, const State& state);
 
   /// Fills a chunk's x and t just before it runs, in the lane that runs it; may be empty (the caller uploads before
@@ -68,6 +80,7 @@ class Execution {
   const Cut& cut() const { return cut_; }
   const Memory& memory() const { return memory_; }
   std::int64_t bytes() const { return bytes_; }
+  const Block& block() const { return block_; }
 
  private:
   void run_program(const Draw& draw, int first_task, int tasks, Lane& lane);
@@ -76,7 +89,7 @@ class Execution {
   Problem problem_;
   Cut cut_;
   State state_;
-  std::shared_ptr<std::byte> block_;
+  Block block_;
   std::int64_t bytes_ = 0;
   Memory memory_;
 };

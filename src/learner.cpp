@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include "cumeta/error.h"
 #include "src/cuda_plugin.h"
@@ -155,20 +156,37 @@ void Learner::Impl::adopt(LayerImplementations layers) {
   prepared_.clear();  // they may be laid out otherwise
 }
 
+std::int64_t Learner::Impl::block_bytes(bool busy_only) const {
+  std::set<const std::byte*> counted;
+  std::int64_t bytes = 0;
+  for (const auto& [key, prepared] : prepared_) {
+    const Block& block = prepared->execution->block();
+    if ((!busy_only || prepared.use_count() > 1) && counted.insert(block.data.get()).second) bytes += block.bytes;
+  }
+  return bytes;
+}
+
 void Learner::Impl::evict_for(std::int64_t bytes, std::int64_t limit) {
-  std::int64_t kept = resident_bytes;
-  for (const auto& [key, prepared] : prepared_) kept += prepared->execution->bytes();
   constexpr std::size_t most = 4;  // shapes change rarely; memory matters more
   for (auto it = prepared_.begin(); it != prepared_.end();) {
-    const bool room = (limit == 0 || bytes + kept <= limit) && prepared_.size() < most;
+    const bool room = (limit == 0 || bytes + resident_bytes + block_bytes(false) <= limit) && prepared_.size() < most;
     if (room) return;
-    if (it->second.use_count() > 1) {  // a train call is inside its report
+    if (it->second.use_count() > 1)  // a train call is inside its report
       ++it;
-      continue;
-    }
-    kept -= it->second->execution->bytes();
-    it = prepared_.erase(it);
+    else
+      it = prepared_.erase(it);
   }
+}
+
+Block Learner::Impl::block_for(std::int64_t needed, std::int64_t limit) {
+  for (const auto& [key, prepared] : prepared_)
+    if (Block block = prepared->execution->block(); block.bytes >= needed) {
+      evict_for(state_bytes, limit);  // takes no more memory, but a place
+      return block;
+    }
+  std::erase_if(prepared_, [](const auto& entry) { return entry.second.use_count() == 1; });
+  evict_for(state_bytes + needed, limit);
+  return {backend->allocate(static_cast<std::size_t>(needed)), needed};
 }
 
 std::shared_ptr<Learner::Impl::Prepared> Learner::Impl::prepare(const TaskSizes& sizes, Goal goal,
@@ -182,9 +200,7 @@ std::shared_ptr<Learner::Impl::Prepared> Learner::Impl::prepare(const TaskSizes&
   PlanOptions plan = plan_options();
   std::int64_t& bound = plan.memory_limit > 0 ? plan.memory_limit : plan.machine.memory;
   const std::int64_t limit = bound;
-  std::int64_t busy = resident_bytes;
-  for (const auto& [other, prepared] : prepared_)
-    if (prepared.use_count() > 1) busy += prepared->execution->bytes();
+  const std::int64_t busy = resident_bytes + block_bytes(true);
   if (limit > 0) bound = std::max<std::int64_t>(1, limit - busy);
   const auto within = [&] {
     try {
@@ -196,10 +212,10 @@ std::shared_ptr<Learner::Impl::Prepared> Learner::Impl::prepare(const TaskSizes&
     }
   };
   const Cut cut = within();
-  evict_for(count_bytes(problem, cut, options.optimizer, options.implementation).total, limit);
+  Block block = block_for(Execution::bytes_of(problem, cut), limit);
   auto prepared = std::make_shared<Prepared>();
   Prepared& p = *prepared;
-  p.execution = std::make_unique<Execution>(*backend, problem, cut, state);
+  p.execution = std::make_unique<Execution>(*backend, problem, cut, state, std::move(block));
   if (goal != Goal::evaluation) {
     OuterStep& s = p.step;
     s.layout = problem.row();

@@ -43,7 +43,9 @@ struct Learner::Impl {
     std::vector<float> x, t;  ///< host staging of one meta-batch
     const Episodes* episodes = nullptr;
   };
-  /// `episodes`: the identity of what train draws from, 0 for tasks of the caller. Kept until memory is needed.
+  /// `episodes`: the identity of what train draws from, 0 for tasks of the caller. Kept until memory is needed. All lie
+  /// in one block where that is possible, since they run one after another: training and validation take as much as
+  /// the larger of the two.
   std::shared_ptr<Prepared> prepare(const TaskSizes& sizes, Goal goal, Statistics statistics, int steps,
                                     std::uint64_t episodes = 0);
   /// Runs tasks of the caller through an execution, recorded at its first run.
@@ -87,6 +89,10 @@ struct Learner::Impl {
  private:
   /// Makes room: drops executions that nobody runs until the rest and `bytes` more stay within the limit.
   void evict_for(std::int64_t bytes, std::int64_t limit);
+  /// Bytes of the blocks of all executions, or of those that somebody runs.
+  std::int64_t block_bytes(bool busy_only) const;
+  /// A block for an execution of `needed` bytes: one that is there, or a new one in place of those that nobody uses.
+  Block block_for(std::int64_t needed, std::int64_t limit);
 
   std::map<std::tuple<int, int, int, Goal, Statistics, int, std::uint64_t>, std::shared_ptr<Prepared>> prepared_;
   std::vector<double> reports_;  ///< of the last collect: taken once

@@ -50,6 +50,51 @@ TEST_P(LearnerOn, DataSetsInTurnAreEachSeenAsTheyAre) {
   }
 }
 
+Model squares() { return {features(1), {Linear{.outputs = 8}, Relu{}, Linear{.outputs = 1}}, MeanSquaredError{}}; }
+
+// Executions lie in one block of memory, and read nothing there that another has left.
+TEST_P(LearnerOn, WhatRunsInTurnSharesMemoryAndNoNumbers) {
+  const Model model = conv_model(Statistics::running);
+  const Tasks small = random_tasks(model, 2, 3, 3, 1), large = random_tasks(model, 5, 3, 9, 2);
+  const Tasks one = small.part(0, 1);
+  const Maml maml{.steps = 2, .rate = 0.1, .rate_per_layer = true, .rate_learned = true};
+  test::Folder files;
+  Learner alone(model, maml, on()), busy(model, maml, on());
+  for (int round = 0; round < 3; ++round) {
+    SCOPED_TRACE(round);
+    busy.save(files.path("state"));
+    Learner fresh(model, maml, on());
+    fresh.load(files.path("state"));
+    EXPECT_EQ(busy.evaluate(large.batch(), 3, Statistics::running).loss,
+              fresh.evaluate(large.batch(), 3, Statistics::running).loss);
+    EXPECT_EQ(busy.meta_gradient(small.batch()).gradient, fresh.meta_gradient(small.batch()).gradient);
+    EXPECT_EQ(busy.adapt({one.support, one.support_x, one.support_y}).parameters(),
+              fresh.adapt({one.support, one.support_x, one.support_y}).parameters());
+    EXPECT_EQ(busy.meta_update(small.batch()).loss, alone.meta_update(small.batch()).loss);
+    EXPECT_EQ(busy.parameters(), alone.parameters());
+    EXPECT_EQ(busy.rates(), alone.rates());
+  }
+}
+
+TEST_P(LearnerOn, WhatAReportRunsLeavesTheTrainingAlone) {
+  const Model model = squares();
+  const Episodes episodes(Sinusoid{.shots = 4, .query = 4}, Subset::train, 2);
+  const Tasks few = random_tasks(model, 1, 4, 2, 1), many = random_tasks(model, 9, 4, 30, 2);
+  const Maml maml{.steps = 2, .rate = 0.01};
+  Learner alone(model, maml, on()), busy(model, maml, on());
+  alone.train(episodes, 3, 12, go_on, 4);
+  busy.train(
+      episodes, 3, 12,
+      [&](const Update&) {
+        busy.evaluate(few.batch(), 2, Statistics::batch);
+        busy.evaluate(many.batch(), 1, Statistics::batch);
+        busy.meta_gradient(few.batch());
+        return true;
+      },
+      4);
+  EXPECT_EQ(busy.parameters(), alone.parameters());
+}
+
 /// Tasks without a finite loss, in float32 and in float64.
 Tasks without_loss(Tasks tasks) {
   const float infinity = std::numeric_limits<float>::infinity();
@@ -57,7 +102,6 @@ Tasks without_loss(Tasks tasks) {
   std::fill(tasks.query_y.begin(), tasks.query_y.end(), infinity);
   return tasks;
 }
-Model squares() { return {features(1), {Linear{.outputs = 8}, Relu{}, Linear{.outputs = 1}}, MeanSquaredError{}}; }
 
 TEST_P(LearnerOn, SkippedUpdatesAreNoStepsOfAdam) {
   const test::Folder folder;

@@ -21,14 +21,14 @@ class PeakMemory : public Cli {
             png(28, 28, 8, Colour::grey, [&](int y, int x, int) { return (label * 60 + i * 3 + y * x) % 256; }));
   }
 
-  /// Images through four convolutions of stride 1, on four threads; little work per byte.
+  /// Images through four convolutions of stride 1; little work per byte.
   std::vector<std::string> settings(const std::vector<std::string>& more) const {
     std::vector<std::string> words;
     const auto set = [&](const std::string& value) { words.insert(words.end(), {"--set", value}); };
     set("data={kind=\"image_folder\",height=28,width=28,channels=1,ways=2,validation_classes=2,root=\"" + path("data") +
         "\"}");
-    set("model={kind=\"conv4\",filters=8,stride=1,head=\"flatten\"}");
-    for (const char* value : {"run.threads=4", "run.updates=2", "run.report_every=1", "run.checkpoint_every=1"})
+    set("model={kind=\"conv4\",filters=16,stride=1,head=\"flatten\"}");
+    for (const char* value : {"run.threads=2", "run.updates=2", "run.report_every=1", "run.checkpoint_every=1"})
       set(value);
     for (const std::string& value : more) set(value);
     return words;
@@ -47,7 +47,7 @@ class PeakMemory : public Cli {
   }
 
   void expect_as_planned(const std::vector<std::string>& validation) {
-    std::vector<std::string> large = {"run.tasks=4", "data.shots=5", "data.query=15", "algorithm.steps=5"},
+    std::vector<std::string> large = {"run.tasks=2", "data.shots=5", "data.query=15", "algorithm.steps=5"},
                              small = {"run.tasks=1", "data.shots=1", "data.query=1", "algorithm.steps=1",
                                       "model.filters=1"};
     large.insert(large.end(), validation.begin(), validation.end());
@@ -65,6 +65,11 @@ class PeakMemory : public Cli {
 };
 
 TEST_F(PeakMemory, OfTrainingIsThePlan) { expect_as_planned({"run.validate_every=0"}); }
+
+// Validation's tasks take their memory in place of training's, not beside it.
+TEST_F(PeakMemory, OfTrainingWithValidationIsThePlan) {
+  expect_as_planned({"run.validate_every=1", "run.validate_tasks=4"});
+}
 
 }  // namespace
 }  // namespace cumeta::test
