@@ -64,8 +64,8 @@ void write_per_task(const std::string& path, const std::vector<std::pair<std::st
     const Evaluation& e = measured.evaluation;
     const auto width = static_cast<std::size_t>(e.steps + 1);
     for (std::size_t i = 0; i < e.loss.size(); ++i)
-      text += fmt::format("{},{},{},{},{}\n", i / width, name, i % width, e.loss[i],
-                          measured.accuracy ? fmt::format("{}", e.accuracy[i]) : "");
+      text += fmt::format("{},{},{},{},{}\n", i / width, name, i % width, number_text(e.loss[i]),
+                          measured.accuracy ? number_text(e.accuracy[i]) : "");
   }
   write_text_file(path, text);
 }

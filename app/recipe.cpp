@@ -162,37 +162,44 @@ EvaluateSettings parse_evaluate(Section section, const Algorithm& algorithm, con
   return settings;
 }
 
-/// A key, and what it goes with: "optimizer.kind = \"sgd\"" each; nothing where it goes with all.
-using KeysOfKinds = std::map<std::string, std::vector<std::string>>;
+struct KnownKey {
+  std::string key;                 ///< "optimizer.momentum"
+  std::vector<std::string> kinds;  ///< optimizer.kind = "sgd"; none where the section has no kinds
+};
 
 /// Every key of every kind, as the parsers ask for them.
-KeysOfKinds every_key() {
-  KeysOfKinds all;
-  const auto note = [&](const char* name, const std::string& kind, auto parse) {
-    const toml::table table = kind.empty() ? toml::table{} : toml::table{{"kind", kind}};
-    std::vector<std::string> asked;
-    parse(Section(&table, name, "", &asked));
-    for (const std::string& key : asked) {
-      std::vector<std::string>& kinds = all[key];
-      if (!kind.empty()) kinds.push_back(fmt::format("{}.kind = \"{}\"", name, kind));
-    }
+std::vector<KnownKey> every_key() {
+  std::vector<KnownKey> all;
+  const auto ask = [](const char* name, const toml::table& table, const auto& parse) {
+    Asked asked;
+    try {
+      parse(Section(&table, name, "", &asked));
+    } catch (const InvalidArgument&) {}  // what it asked for until then
+    return asked;
+  };
+  const auto note = [&](const char* name, const auto& parse) {
+    const auto keep = [&](const Asked& asked, const std::string& kind) {
+      for (const std::string& key : asked.keys) {
+        auto known = std::find_if(all.begin(), all.end(), [&](const KnownKey& k) { return k.key == key; });
+        if (known == all.end()) known = all.insert(all.end(), {key, {}});
+        if (!kind.empty()) known->kinds.push_back(fmt::format("{}.kind = \"{}\"", name, kind));
+      }
+    };
+    const Asked without = ask(name, toml::table{}, parse), refused = ask(name, toml::table{{"kind", "?"}}, parse);
+    if (refused.kinds.empty()) keep(without, "");
+    for (const std::string& kind : refused.kinds) keep(ask(name, toml::table{{"kind", kind}}, parse), kind);
   };
   Options options;
   RunSettings settings;
-  note("run", "", [&](Section s) { parse_run(std::move(s), settings, options); });
-  note("device", "", [&](Section s) { parse_device(std::move(s), options); });
-  note("plan", "", [&](Section s) { parse_plan(std::move(s), options); });
-  for (const char* kind : {"maml", "fomaml", "anil", "meta_sgd", "reptile"})
-    note("algorithm", kind, [](Section s) { parse_algorithm(std::move(s)); });
-  for (const char* kind : {"adam", "sgd"})
-    note("optimizer", kind, [&](Section s) { parse_optimizer(std::move(s), 1, options); });
-  for (const char* kind : {"sinusoid", "omniglot", "image_folder", "tasks"})
-    note("data", kind, [](Section s) { parse_source(std::move(s)); });
   const Source pictures = Omniglot{};
-  note("evaluate", "", [&](Section s) { parse_evaluate(std::move(s), Reptile{}, pictures); });
-  for (const char* kind : {"mlp", "conv4"})
-    note("model", kind, [&](Section s) { parse_model(std::move(s), &pictures); });
-  all["model.layers"];
+  note("run", [&](Section s) { parse_run(std::move(s), settings, options); });
+  note("device", [&](Section s) { parse_device(std::move(s), options); });
+  note("plan", [&](Section s) { parse_plan(std::move(s), options); });
+  note("algorithm", [](Section s) { parse_algorithm(std::move(s)); });
+  note("optimizer", [&](Section s) { parse_optimizer(std::move(s), 1, options); });
+  note("data", [](Section s) { parse_source(std::move(s)); });
+  note("model", [&](Section s) { parse_model(std::move(s), &pictures); });
+  note("evaluate", [&](Section s) { parse_evaluate(std::move(s), Reptile{}, pictures); });
   return all;
 }
 
@@ -200,18 +207,20 @@ KeysOfKinds every_key() {
 std::string last_word(const std::string& key) { return key.substr(key.rfind('.') + 1); }
 
 /// What is to be said of a key that its section did not ask for.
-std::string hint_for(const UnknownKey& unknown) {
+std::string hint_for(const UnknownKey& unknown, const RecipeTable& recipe) {
   if (unknown.section.find('[') != std::string::npos) return unknown.what();  // a layer's: its parser knows its keys
-  const KeysOfKinds all = every_key();
-  if (const auto here = all.find(unknown.key); here != all.end() && !here->second.empty())
-    return fmt::format("{}: {} goes with {} only; leave the key out", unknown.file, unknown.key,
-                       fmt::join(here->second, " or "));
+  const std::vector<KnownKey> all = every_key();
+  std::vector<std::string> of_section;
+  for (const auto& [key, kinds] : all) {
+    if (key == unknown.key && !kinds.empty())
+      return fmt::format(
+          "{}: {} goes with {} only; {}", unknown.file, unknown.key, fmt::join(kinds, " or "),
+          recipe.table.at_path(unknown.section + ".kind") ? "leave the key out" : "set " + unknown.section + ".kind");
+    if (key.starts_with(unknown.section + ".")) of_section.push_back(key);
+  }
   for (const auto& [key, kinds] : all)
     if (last_word(key) == last_word(unknown.key))
       return fmt::format("{}: unknown key {}; did you mean {}?", unknown.file, unknown.key, key);
-  std::vector<std::string> of_section;
-  for (const auto& [key, kinds] : all)
-    if (key.starts_with(unknown.section + ".")) of_section.push_back(key);
   return fmt::format("{}: unknown key {}; did you mean {}?", unknown.file, unknown.key,
                      nearest(unknown.key, of_section));
 }
@@ -224,8 +233,8 @@ void check_sections(const RecipeTable& recipe) {
     if (std::find(known.begin(), known.end(), word) == known.end()) {
       // A section's name, or a key whose section is missing: the nearest of both.
       std::map<std::string, std::string> full;
-      for (const auto& [of_section, kinds] : every_key()) full.try_emplace(last_word(of_section), of_section);
       for (const std::string& section : known) full[section] = section;
+      for (const KnownKey& other : every_key()) full.try_emplace(last_word(other.key), other.key);
       std::vector<std::string> words;
       for (const auto& [short_word, long_word] : full) words.push_back(short_word);
       throw InvalidArgument(
@@ -267,7 +276,7 @@ Recipe parse_recipe(const RecipeTable& table) try {
   recipe.evaluate = parse_evaluate(section("evaluate"), recipe.algorithm, recipe.source);
   recipe.model = parse_model(section("model"), recipe.source ? &*recipe.source : nullptr);
   return recipe;
-} catch (const UnknownKey& unknown) { throw InvalidArgument(hint_for(unknown)); }
+} catch (const UnknownKey& unknown) { throw InvalidArgument(hint_for(unknown, table)); }
 
 bool Recipe::has_batch_norm() const {
   return std::any_of(model.layers.begin(), model.layers.end(),

@@ -9,7 +9,6 @@ namespace cumeta::app {
 namespace {
 
 constexpr int most_examples = 1 << 20;
-constexpr int most_ways = 1024;  // a task chooses among so many at most
 
 Initializer parse_initializer(Section section) {
   using Kind = Initializer::Kind;
@@ -202,7 +201,7 @@ Source parse_omniglot(Section& section) {
   omniglot.warp.shear = warp.number("shear", 0, -10, 10);
   omniglot.warp.scale = warp.number("scale", 1, 0.01, 100);
   warp.finish();
-  omniglot.ways = section.integer("ways", omniglot.ways, 1, most_ways);
+  omniglot.ways = section.integer("ways", omniglot.ways, 1);
   parse_episode(section, omniglot.shots, omniglot.query);
   parse_shuffle(section, omniglot);
   return omniglot;
@@ -217,7 +216,7 @@ Source parse_image_folder(Section& section) {
   folder.split_seed = static_cast<std::uint64_t>(section.whole("split_seed", 0, 0, std::int64_t{1} << 62));
   folder.validation_classes = section.integer("validation_classes", 0, 0, most_examples);
   folder.test_classes = section.integer("test_classes", 0, 0, most_examples);
-  folder.ways = section.integer("ways", folder.ways, 1, most_ways);
+  folder.ways = section.integer("ways", folder.ways, 1);
   parse_episode(section, folder.shots, folder.query);
   parse_shuffle(section, folder);
   return folder;

@@ -65,11 +65,11 @@ std::vector<std::string> words_of(const std::string& text) {
   std::istringstream in(text);
   return {std::istream_iterator<std::string>(in), {}};
 }
-/// A NaN has no sign worth showing.
-std::string number_text(double value) { return std::isnan(value) ? "nan" : fmt::format("{}", value); }
 std::string cell(const std::optional<double>& value) { return value ? number_text(*value) : std::string(); }
 
 }  // namespace
+
+std::string number_text(double value) { return std::isnan(value) ? "nan" : fmt::format("{}", value); }
 
 void write_text_file(const std::string& path, const std::string& text) {
   write_atomically(path, std::as_bytes(std::span(text)));

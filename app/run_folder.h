@@ -75,6 +75,8 @@ class RunLog {
   std::optional<double> best_accuracy_, best_loss_;
 };
 
+/// As a table's cell shows it; a NaN has no sign worth showing.
+std::string number_text(double value);
 /// Atomic: the whole text or the old file.
 void write_text_file(const std::string& path, const std::string& text);
 

@@ -57,13 +57,14 @@ std::int64_t bytes_from(const std::string& text) {
   return -1;
 }
 
-UnknownKey::UnknownKey(std::string file_, std::string section_, std::string key_, const std::string& nearest)
-    : InvalidArgument(fmt::format("{}: unknown key {}; did you mean {}?", file_, key_, nearest)),
-      file(std::move(file_)),
-      section(std::move(section_)),
-      key(std::move(key_)) {}
+UnknownKey::UnknownKey(const std::string& of_file, const std::string& of_section, const std::string& full_key,
+                       const std::string& nearest)
+    : InvalidArgument(fmt::format("{}: unknown key {}; did you mean {}?", of_file, full_key, nearest)),
+      file(of_file),
+      section(of_section),
+      key(full_key) {}
 
-Section::Section(const toml::table* table, std::string name, std::string file, std::vector<std::string>* asked)
+Section::Section(const toml::table* table, std::string name, std::string file, Asked* asked)
     : table_(table), name_(std::move(name)), file_(std::move(file)), asked_(asked) {}
 
 std::string Section::full(const std::string& key) const { return name_.empty() ? key : name_ + "." + key; }
@@ -71,7 +72,7 @@ std::string Section::full(const std::string& key) const { return name_.empty() ?
 const toml::node* Section::find(const std::string& key) {
   if (std::find(known_.begin(), known_.end(), key) == known_.end()) {
     known_.push_back(key);
-    if (asked_ != nullptr) asked_->push_back(full(key));
+    if (asked_ != nullptr) asked_->keys.push_back(full(key));
   }
   return table_ == nullptr ? nullptr : table_->get(key);
 }

@@ -18,15 +18,21 @@ namespace cumeta::app {
 
 /// A key that nobody asked for. Whoever knows the keys of other kinds and sections can say more than its text.
 struct UnknownKey : InvalidArgument {
-  UnknownKey(std::string file_, std::string section_, std::string key_, const std::string& nearest);
+  UnknownKey(const std::string& of_file, const std::string& of_section, const std::string& full_key,
+             const std::string& nearest);
   std::string file, section, key;  ///< key: with its section
+};
+
+/// What a parser asked a section for: keys, with their section, and the kinds that its key kind may name.
+struct Asked {
+  std::vector<std::string> keys, kinds;
 };
 
 class Section {
  public:
   /// `table` may be null: every key is absent. `file` and `name` ("algorithm") are for messages. `asked`, if given,
-  /// gets every key that is asked for, with its section.
-  Section(const toml::table* table, std::string name, std::string file, std::vector<std::string>* asked = nullptr);
+  /// is told of every question.
+  Section(const toml::table* table, std::string name, std::string file, Asked* asked = nullptr);
 
   bool has(const std::string& key) const;
   double number(const std::string& key, double fallback, double low, double high);
@@ -53,9 +59,11 @@ class Section {
     const std::string word = text(key, fallback);
     std::vector<std::string> names;
     for (const auto& [name, value] : choices) {
-      if (word == name) return value;
+      if (asked_ != nullptr && key == "kind") asked_->kinds.emplace_back(name);
       names.emplace_back(name);
     }
+    for (const auto& [name, value] : choices)
+      if (word == name) return value;
     refuse_choice(key, word, names);
   }
 
@@ -76,7 +84,7 @@ class Section {
 
   const toml::table* table_;
   std::string name_, file_;
-  std::vector<std::string>* asked_;
+  Asked* asked_;
   std::vector<std::string> known_;
 };
 

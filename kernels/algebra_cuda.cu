@@ -88,7 +88,12 @@ __global__ void __launch_bounds__(kThreads, 4)
   }
 }
 
-/// Mean copied; the second half becomes 1/sigma^2 - eps, or 1/sqrt(variance + eps).
+/// 1/sigma^2 - eps, of which rounding may leave less than 0. A NaN stays one.
+__device__ __forceinline__ float variance_of(float sigma_inverse, float eps) {
+  const float variance = 1.0f / (sigma_inverse * sigma_inverse) - eps;
+  return variance < 0.0f ? 0.0f : variance;
+}
+/// Mean copied; the second half becomes the variance, or 1/sqrt(variance + eps).
 template <bool to_record>
 __global__ void __launch_bounds__(kThreads, 4) convert_statistics(float* out, std::int64_t out_stride, TaskRows from,
                                                                   std::int64_t channels, int tasks, float eps) {
@@ -97,7 +102,7 @@ __global__ void __launch_bounds__(kThreads, 4) convert_statistics(float* out, st
   for (std::int64_t task = blockIdx.y; task < tasks; task += gridDim.y) {
     const float number = from.data[task * from.stride + i];
     out[task * out_stride + i] =
-        i < channels ? number : (to_record ? 1.0f / sqrtf(number + eps) : 1.0f / (number * number) - eps);
+        i < channels ? number : (to_record ? 1.0f / sqrtf(number + eps) : variance_of(number, eps));
   }
 }
 

@@ -78,7 +78,7 @@ void CpuLane::descend_adam(Array out, Array w, Array second, Array rate, Array g
                       g.row<float>(task), factors, out.size);
   }
 }
-// 1/s^2 - eps cancels where the variance is small, hence double.
+// 1/s^2 - eps cancels where the variance is small, hence double; where it is 0 rounding may leave less than that.
 void CpuLane::record_to_statistics(Array out, Array record, double eps) {
   const std::int64_t channels = out.size / 2;
   for (int task = 0; task < out.tasks; ++task) {
@@ -87,7 +87,7 @@ void CpuLane::record_to_statistics(Array out, Array record, double eps) {
     for (std::int64_t c = 0; c < channels; ++c) {
       const double s = from[channels + c];
       to[c] = from[c];
-      to[channels + c] = static_cast<float>(1 / (s * s) - eps);
+      to[channels + c] = static_cast<float>(std::max(1 / (s * s) - eps, 0.0));
     }
   }
 }

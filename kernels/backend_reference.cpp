@@ -2,6 +2,7 @@
 // The reference backend: binds the reference column and does a lane's algebra with one loop over tasks and numbers.
 #include "kernels/backend_reference.h"
 
+#include <algorithm>
 #include <cassert>
 #include <cmath>
 
@@ -62,8 +63,8 @@ void ReferenceLane::descend_adam(Array out, Array w, Array second, Array rate, A
 void ReferenceLane::record_to_statistics(Array out, Array record, double eps) {
   const std::int64_t channels = out.size / 2;
   copy(record.slice(0, channels), out.slice(0, channels));
-  for_each_number([=](double& variance, double s) { variance = 1 / (s * s) - eps; }, out.slice(channels, channels),
-                  record.slice(channels, channels));
+  for_each_number([=](double& variance, double s) { variance = std::max(1 / (s * s) - eps, 0.0); },
+                  out.slice(channels, channels), record.slice(channels, channels));
 }
 void ReferenceLane::statistics_to_record(Array record, Array statistics, double eps) {
   const std::int64_t channels = record.size / 2;

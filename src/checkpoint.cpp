@@ -13,6 +13,7 @@
 #include "src/fastest.h"
 #include "src/learner_impl.h"
 #include "src/model_text.h"
+#include "src/parameters.h"
 #include "src/safetensors.h"
 
 namespace cumeta {
@@ -51,47 +52,37 @@ std::vector<double> get(const safetensors::File& file, const std::string& path, 
   return from_pytorch(model, arrays);
 }
 
-/// One running statistic of one batch norm, as PyTorch names it, and where it stands among all of them.
-struct RunningArray {
-  std::string name;
-  int at = 0, size = 0;
-};
-/// Means and variances (over the rows, not one less) of every batch norm that keeps them.
-std::vector<RunningArray> running_arrays(const Model& model, const ModelLayout& layout) {
-  std::vector<RunningArray> all;
-  for (const PlacedStage& stage : layout.stages) {
-    if (stage.statistics_size == 0) continue;
-    int layer = stage.first_layer;
-    while (!std::holds_alternative<BatchNorm>(model.layers[static_cast<std::size_t>(layer)])) ++layer;
-    const int channels = stage.statistics_size / 2;
-    all.push_back({fmt::format("layers.{}.running_mean", layer), stage.statistics_at, channels});
-    all.push_back({fmt::format("layers.{}.running_var", layer), stage.statistics_at + channels, channels});
+void put_running(safetensors::File& file, const Model& model, std::span<const double> values) {
+  for (const ParameterArray& a : running_arrays(model)) {
+    const auto at = static_cast<std::size_t>(a.parameter.offset), size = static_cast<std::size_t>(a.parameter.size);
+    file.tensors[a.parameter.name] = exact_tensor(to_file_order(a, values.subspan(at, size)), {a.parameter.size});
   }
-  return all;
 }
-
-void put_running(safetensors::File& file, const std::vector<RunningArray>& arrays, std::span<const double> values) {
-  for (const RunningArray& a : arrays)
-    file.tensors[a.name] =
-        exact_tensor(values.subspan(static_cast<std::size_t>(a.at), static_cast<std::size_t>(a.size)), {a.size});
-}
-std::vector<double> get_running(const safetensors::File& file, const std::string& path,
-                                const std::vector<RunningArray>& arrays, std::int64_t size) {
+std::vector<double> get_running(const safetensors::File& file, const std::string& path, const Model& model,
+                                std::int64_t size) {
   std::vector<double> values(static_cast<std::size_t>(size));
-  for (const RunningArray& a : arrays) {
-    const safetensors::Tensor& t = file.at(a.name, path);
-    if (t.shape != std::vector<std::int64_t>{a.size})
+  for (const ParameterArray& a : running_arrays(model)) {
+    const safetensors::Tensor& t = file.at(a.parameter.name, path);
+    if (t.shape != std::vector<std::int64_t>{a.parameter.size})
       throw FileError(fmt::format("{}: {} has the shape [{}], [{}] is needed; use the recipe that made the file", path,
-                                  a.name, fmt::join(t.shape, ", "), a.size));
+                                  a.parameter.name, fmt::join(t.shape, ", "), a.parameter.size));
     const std::vector<double> part = safetensors::doubles(t);
-    for (std::size_t i = 0; i < part.size(); ++i) {
-      const bool is_variance = a.name.ends_with("running_var");
-      if (!std::isfinite(part[i]) || (is_variance && part[i] < 0))
-        throw FileError(fmt::format("{}: {} holds {}", path, a.name, part[i]));
-    }
-    std::copy(part.begin(), part.end(), values.begin() + a.at);
+    const bool is_variance = a.parameter.name.ends_with("running_var");
+    for (const double value : part)
+      if (!std::isfinite(value) || (is_variance && value < 0))
+        throw FileError(fmt::format("{}: {} holds {}", path, a.parameter.name, value));
+    from_file_order(a, part,
+                    std::span(values).subspan(static_cast<std::size_t>(a.parameter.offset),
+                                              static_cast<std::size_t>(a.parameter.size)));
   }
   return values;
+}
+/// Whether the file has any; files of before had them all in one array.
+bool holds_running(const safetensors::File& file, const Model& model) {
+  const std::vector<ParameterArray> arrays = running_arrays(model);
+  return file.tensors.contains("running_statistics") ||
+         std::any_of(arrays.begin(), arrays.end(),
+                     [&](const ParameterArray& a) { return file.tensors.contains(a.parameter.name); });
 }
 
 const std::string& text(const safetensors::File& file, const std::string& path, const std::string& key) {
@@ -233,9 +224,7 @@ void Learner::Impl::read_checkpoint(const std::string& path, bool moments) {
   if (moments) get_meta("optimizer.first.", im.state.first);
   if (moments) get_meta("optimizer.second.", im.state.second);
   if (im.state.inner_second) all.emplace_back(im.state.inner_second, get(file, path, im.model, "inner.second."));
-  if (im.state.running)
-    all.emplace_back(im.state.running,
-                     get_running(file, path, running_arrays(im.model, im.shape.layout), im.state.running.size));
+  if (im.state.running) all.emplace_back(im.state.running, get_running(file, path, im.model, im.state.running.size));
   // Fixed rates that differ from the recipe's stand in the file; without them the recipe's hold again.
   std::vector<double> rates = get_rates(file, path, im.shape);
   const bool given = !im.shape.learned_rates && !rates.empty();
@@ -287,9 +276,8 @@ void Learner::load_parameters(const std::string& path) {
   std::vector<double> rates = alike ? get_rates(file, path, im.shape) : std::vector<double>{};
   const bool given = !im.shape.learned_rates && !rates.empty();
   std::vector<double> running;
-  const std::vector<RunningArray> kept = running_arrays(im.model, im.shape.layout);
-  if (std::any_of(kept.begin(), kept.end(), [&](const RunningArray& a) { return file.tensors.contains(a.name); }))
-    running = get_running(file, path, kept, im.state.running.size);
+  if (im.state.running && holds_running(file, im.model))
+    running = get_running(file, path, im.model, im.state.running.size);
   im.start_run();
   set_parameters(values);
   im.backend->upload(rates.empty() ? initial_rates(im.shape) : rates, im.state.rates);

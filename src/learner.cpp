@@ -146,7 +146,8 @@ void Learner::Impl::choose_layers(const TaskSizes& sizes, Goal goal, Statistics 
     const Problem own = problem(Implementation::own);
     implementations = measure_fastest(
         *backend, own, {problem(Implementation::unfused), problem(Implementation::vendor)},
-        choose_cut(own, plan_options()).chunk, memory_limit() > 0 ? memory_limit() - state_bytes - resident_bytes : 0);
+        choose_cut(own, plan_options()).chunk,
+        memory_limit() > 0 ? std::max<std::int64_t>(1, memory_limit() - state_bytes - resident_bytes) : 0);
   }
   measured = true;
 }

@@ -130,14 +130,14 @@ std::optional<ConvBlock> block_at(const Model& model, std::size_t first, int fir
   return block;
 }
 
-Implementation of(const LayerImplementations& implementations, int layer) {
+Implementation implementation_of(const LayerImplementations& implementations, int layer) {
   return implementations.empty() ? Implementation::own : implementations[static_cast<std::size_t>(layer)];
 }
 
 /// The stages of vendor layers; all others stay as they are.
 void hand_to_vendor(const LayerImplementations& implementations, std::vector<PlacedStage>& stages) {
   for (PlacedStage& stage : stages) {
-    if (of(implementations, stage.first_layer) != Implementation::vendor) continue;
+    if (implementation_of(implementations, stage.first_layer) != Implementation::vendor) continue;
     if (const auto* linear = std::get_if<Linear>(&stage.stage))
       stage.stage = Vendor<Linear>{*linear};
     else if (const auto* convolution = std::get_if<Conv2d>(&stage.stage))
@@ -151,7 +151,7 @@ void fuse_blocks(const Model& model, int first_head_layer, const LayerImplementa
   std::vector<PlacedStage> fused;
   for (std::size_t i = 0; i < stages.size(); ++i) {
     PlacedStage stage = stages[i];
-    const auto block = of(implementations, stage.first_layer) == Implementation::own
+    const auto block = implementation_of(implementations, stage.first_layer) == Implementation::own
                            ? block_at(model, static_cast<std::size_t>(stage.first_layer), first_head_layer)
                            : std::nullopt;
     if (block) {
@@ -179,7 +179,7 @@ void fuse_pooled_linears(int first_head_layer, const LayerImplementations& imple
     const PlacedStage &pool = stages[i], &after = stages[i + 1];
     const auto* linear = std::get_if<Linear>(&after.stage);
     const bool apart = first_head_layer > pool.first_layer && first_head_layer <= after.first_layer;
-    if (!linear || apart || of(implementations, after.first_layer) != Implementation::own) continue;
+    if (!linear || apart || implementation_of(implementations, after.first_layer) != Implementation::own) continue;
     if (!std::holds_alternative<GlobalAveragePool>(pool.stage)) continue;
     PlacedStage fused = after;
     fused.stage = PooledLinear{*linear}, fused.input = pool.input, fused.first_layer = pool.first_layer;

@@ -9,26 +9,44 @@
 
 namespace cumeta {
 
-std::vector<ParameterArray> parameter_arrays(const Model& model) {
+namespace {
+
+/// Calls visit(index, layer, its stage, image) for every layer that computes. image: what a Flatten in front of it
+/// unrolled, while its order lasts; channels 0 where none did.
+template <class Visit>
+void for_each_layer(const Model& model, Visit visit) {
   const ModelLayout layout = lay_out(model, Device::reference, 0);
-  std::vector<ParameterArray> all;
-  Shape before_flatten;  // of the image that a Flatten in front of the next Linear unrolled
   std::size_t stage = 0;
-  Shape shape = model.input;
-  bool flattened = false;
+  Shape shape = model.input, image{1, 1, 0};
   for (int i = 0; i < static_cast<int>(model.layers.size()); ++i) {
     const Layer& layer = model.layers[static_cast<std::size_t>(i)];
     if (std::holds_alternative<Flatten>(layer)) {
-      if (!flattened) before_flatten = shape;
-      flattened = true, shape = features(shape.size());
+      if (image.channels == 0) image = shape;
+      shape = features(shape.size());
       continue;
     }
     const PlacedStage& placed = layout.stages[stage++];
+    visit(i, layer, placed, image);
+    // An activation keeps the order of what a Flatten unrolled.
+    const bool elementwise = std::holds_alternative<Relu>(layer) || std::holds_alternative<LeakyRelu>(layer) ||
+                             std::holds_alternative<Tanh>(layer) || std::holds_alternative<BatchNorm>(layer);
+    if (!elementwise) image = {1, 1, 0};
+    shape = placed.output;
+  }
+}
+
+std::string name_in_file(int layer, const char* name) { return fmt::format("layers.{}.{}", layer, name); }
+
+}  // namespace
+
+std::vector<ParameterArray> parameter_arrays(const Model& model) {
+  std::vector<ParameterArray> all;
+  for_each_layer(model, [&](int i, const Layer& layer, const PlacedStage& placed, const Shape& image) {
     int offset = placed.offset;
-    auto push = [&](const char* name, std::vector<int> dims, FileOrder order, const Initializer& initializer,
-                    double constant, int fan_in, int fan_out, bool adapted) {
+    const auto push = [&](const char* name, std::vector<int> dims, FileOrder order, const Initializer& initializer,
+                          double constant, int fan_in, int fan_out, bool adapted) {
       ParameterArray a;
-      a.parameter.name = "layers." + std::to_string(i) + "." + name;
+      a.parameter.name = name_in_file(i, name);
       a.parameter.shape = std::move(dims);
       a.parameter.layer = i;
       a.parameter.offset = offset;
@@ -36,30 +54,45 @@ std::vector<ParameterArray> parameter_arrays(const Model& model) {
       for (int d : a.parameter.shape) a.parameter.size *= d;
       a.parameter.adapted = adapted;
       a.order = order, a.initializer = initializer, a.constant = constant, a.fan_in = fan_in, a.fan_out = fan_out;
-      if (order != FileOrder::convolution && flattened) a.image = before_flatten;
+      if (order != FileOrder::convolution) a.image = image;
       offset += a.parameter.size;
       all.push_back(std::move(a));
     };
     const Initializer none{Initializer::Kind::zeros, 0};
+    const int channels = placed.input.channels;
     if (const auto* l = std::get_if<Linear>(&layer)) {
-      const int n = shape.size();
+      const int n = placed.input.size();
       push("weight", {l->outputs, n}, FileOrder::linear, l->initializer, 0, n, l->outputs, l->adapted);
       if (l->bias) push("bias", {l->outputs}, FileOrder::same, none, 0, n, l->outputs, l->adapted);
     } else if (const auto* c = std::get_if<Conv2d>(&layer)) {
       const int taps = c->kernel * c->kernel;
-      push("weight", {c->filters, shape.channels, c->kernel, c->kernel}, FileOrder::convolution, c->initializer, 0,
-           taps * shape.channels, taps * c->filters, c->adapted);
+      push("weight", {c->filters, channels, c->kernel, c->kernel}, FileOrder::convolution, c->initializer, 0,
+           taps * channels, taps * c->filters, c->adapted);
       if (c->bias) push("bias", {c->filters}, FileOrder::same, none, 0, 1, 1, c->adapted);
     } else if (const auto* b = std::get_if<BatchNorm>(&layer)) {
-      if (b->scale) push("weight", {shape.channels}, FileOrder::flattened, none, 1, 1, 1, b->adapted);
-      if (b->shift) push("bias", {shape.channels}, FileOrder::flattened, none, 0, 1, 1, b->adapted);
+      if (b->scale) push("weight", {channels}, FileOrder::flattened, none, 1, 1, 1, b->adapted);
+      if (b->shift) push("bias", {channels}, FileOrder::flattened, none, 0, 1, 1, b->adapted);
     }
-    // An activation keeps the order of what a Flatten unrolled.
-    const bool elementwise = std::holds_alternative<Relu>(layer) || std::holds_alternative<LeakyRelu>(layer) ||
-                             std::holds_alternative<Tanh>(layer) || std::holds_alternative<BatchNorm>(layer);
-    if (!elementwise) flattened = false;
-    shape = placed.output;
-  }
+  });
+  return all;
+}
+
+std::vector<ParameterArray> running_arrays(const Model& model) {
+  std::vector<ParameterArray> all;
+  for_each_layer(model, [&](int i, const Layer&, const PlacedStage& placed, const Shape& image) {
+    const int channels = placed.statistics_size / 2;
+    int offset = placed.statistics_at;
+    for (const char* name : {"running_mean", "running_var"}) {
+      if (channels == 0) continue;
+      ParameterArray a;
+      a.parameter.name = name_in_file(i, name);
+      a.parameter.shape = {channels};
+      a.parameter.layer = i, a.parameter.offset = offset, a.parameter.size = channels;
+      a.order = FileOrder::flattened, a.image = image;
+      offset += channels;
+      all.push_back(std::move(a));
+    }
+  });
   return all;
 }
 

@@ -22,6 +22,9 @@ struct ParameterArray {
   int fan_in = 1, fan_out = 1;
 };
 std::vector<ParameterArray> parameter_arrays(const Model& model);
+/// Of every batch norm that keeps running statistics, its running_mean and running_var; offsets into all of them. The
+/// variance is over the rows, where PyTorch takes one less.
+std::vector<ParameterArray> running_arrays(const Model& model);
 
 /// One array (`memory` is its part of the flat vector) to and from file order.
 std::vector<double> to_file_order(const ParameterArray& array, std::span<const double> memory);

@@ -78,6 +78,53 @@ TEST_F(Cli, TheAdaptedSetIsNamedEverywhere) {
   EXPECT_EQ(adapted["device"], run["device"]);
 }
 
+TEST_F(Cli, TextsSayHowTheirNumbersCameAbout) {
+  const std::string method = "anil, second order, 1 step, adapts layers.4.weight layers.4.bias";
+  const std::vector<std::string> recipe = {recipes + "sinusoid_anil.toml", "--set", "run.tasks=2"};
+  const auto says = [&](std::vector<std::string> arguments, bool on_stderr = false) {
+    const Finished done = run(arguments);
+    EXPECT_EQ(done.status, 0) << done.error;
+    EXPECT_NE((on_stderr ? done.error : done.out).find(method), std::string::npos) << done.out << done.error;
+  };
+  const auto with = [&](std::vector<std::string> arguments, const std::vector<std::string>& more) {
+    arguments.insert(arguments.end(), recipe.begin(), recipe.end());
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  };
+  says(with({"train"}, {"--out", path("run"), "--set", "run.updates=1", "--set", "run.validate_every=0"}));
+  says({"evaluate", path("run"), "--tasks", "3", "--per-task", path("tasks.csv")});
+  const std::string per_task = file_bytes(path("tasks.csv"));
+  EXPECT_EQ(per_task.rfind("task,statistics,step,loss,accuracy\n0,batch,0,", 0), 0U) << per_task;
+  std::istringstream rows(per_task.substr(per_task.find('\n') + 1));
+  for (std::string row; std::getline(rows, row);) EXPECT_EQ(row.back(), ',') << "no accuracy of a regression: " << row;
+  EXPECT_EQ(run(with({"sample"}, {"--output", path("tasks.safetensors")})).status, 0);
+  says(with({"meta-gradient"}, {"--input", path("tasks.safetensors"), "--output", path("g.safetensors")}));
+  EXPECT_FALSE(read_tensors(path("g.safetensors")).tensors.contains("accuracy"));
+  TensorFile set;
+  set.tensors["x"] = {FileTensor::Type::float32, {3, 1}, {-1, 1, 2}};
+  set.tensors["y"] = {FileTensor::Type::float32, {3, 1}, {1, -1, 0}};
+  write_tensors(path("support.safetensors"), set);
+  says({"adapt", path("run"), "--support", path("support.safetensors"), "--output", path("a.safetensors")});
+  says({"adapt", path("run"), "--support", path("support.safetensors"), "--query", path("support.safetensors")}, true);
+}
+
+TEST_F(Cli, AdaptNamesTheKeyOfReptilesMiniBatches) {
+  EXPECT_EQ(run({"train", recipes + "sinusoid_reptile.toml", "--out", path("run"), "--set", "run.updates=1", "--set",
+                 "run.validate_every=0", "--set", "evaluate.batch=2"})
+                .status,
+            0);
+  TensorFile set;
+  set.tensors["x"] = {FileTensor::Type::float32, {3, 1}, {-1, 1, 2}};
+  set.tensors["y"] = {FileTensor::Type::float32, {3, 1}, {1, -1, 0}};
+  write_tensors(path("support.safetensors"), set);
+  const std::vector<std::string> adapt = {"adapt",    path("run"),          "--support", path("support.safetensors"),
+                                          "--output", path("a.safetensors")};
+  expect_refused(adapt, 2, "3 support examples are no whole number of mini-batches of 2; --set evaluate.batch=0");
+  std::vector<std::string> all_rows = adapt;
+  all_rows.insert(all_rows.end(), {"--set", "evaluate.batch=0"});
+  EXPECT_EQ(run(all_rows).status, 0);
+}
+
 TEST_F(Cli, OneTapeIsNeverRecomputed) {
   for (const char* single : {"algorithm.order=first", "algorithm.steps=1"}) {
     const json plan =

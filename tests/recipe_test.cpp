@@ -80,6 +80,11 @@ TEST(Recipes, MistypedKeysNameTheNearest) {
   EXPECT_SAYS(parse(sinusoid, {"algorithm.stepz=3"}), "did you mean algorithm.steps?");
   EXPECT_SAYS(parse(sinusoid, {"algoritm.steps=3"}), "did you mean algorithm?");
   EXPECT_SAYS(parse(sinusoid, {"steps=3"}), "did you mean algorithm.steps?");
+  EXPECT_SAYS(parse(sinusoid, {"seed=3"}), "did you mean run.seed?");
+  EXPECT_SAYS(parse(sinusoid, {"tasks=3"}), "did you mean run.tasks?");
+  EXPECT_SAYS(parse(sinusoid, {"algorithm.seed=3"}), "did you mean run.seed?");
+  EXPECT_SAYS(parse("[data]\nways = 5\n", {}), "; set data.kind");
+  EXPECT_SAYS(parse(sinusoid, {"layers=[]"}), "did you mean model.layers?");
   EXPECT_SAYS(parse(sinusoid, {"hidden=[3]"}), "did you mean model.hidden?");
   EXPECT_SAYS(parse(sinusoid, {"clip_value=3"}), "did you mean optimizer.clip_value?");
   EXPECT_SAYS(parse(sinusoid, {"momentum=0.5"}), "did you mean optimizer.momentum?");
