@@ -158,7 +158,7 @@ void Learner::Impl::write_checkpoint(const std::string& path, const std::string&
                                  static_cast<std::size_t>(P)));
   }
   if (im.state.inner_second) put(file, im.model, "inner.second.", im.download(im.state.inner_second));
-  if (im.state.running) put_running(file, running_arrays(im.model, im.shape.layout), im.download(im.state.running));
+  if (im.state.running) put_running(file, im.model, im.download(im.state.running));
   file.metadata = {{"format", moments ? format_name : trained_format_name},
                    {"algorithm", name_of(im.algorithm)},
                    {"order", to_string(im.shape.order)},
