@@ -8,8 +8,7 @@
 
 namespace cumeta::app {
 
-Evaluation measure(Learner& learner, const Episodes& episodes, int tasks, int steps, Statistics statistics) {
-  int batch = 100;  // bounds the memory of the tasks themselves; a tight memory limit lowers it
+Evaluation measure(Learner& learner, const Episodes& episodes, int tasks, int steps, Statistics statistics, int batch) {
   Evaluation all;
   for (int first = 0; first < tasks;) {
     const int count = std::min(batch, tasks - first);

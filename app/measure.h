@@ -9,8 +9,13 @@
 
 namespace cumeta::app {
 
-/// Tasks 0 ... tasks - 1 of iteration 0: the same tasks whatever the batches.
-Evaluation measure(Learner& learner, const Episodes& episodes, int tasks, int steps, Statistics statistics);
+/// Tasks of a batch, which bounds the memory that the tasks themselves take.
+constexpr int measured_at_once = 100;
+
+/// Tasks 0 ... tasks - 1 of iteration 0: the same tasks and numbers whatever the `batch`, which a tight memory limit
+/// lowers.
+Evaluation measure(Learner& learner, const Episodes& episodes, int tasks, int steps, Statistics statistics,
+                   int batch = measured_at_once);
 
 /// Column `step` of [tasks][steps + 1].
 std::vector<double> column(const Evaluation& evaluation, const std::vector<double>& values, int step);

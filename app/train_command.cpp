@@ -59,12 +59,18 @@ class Validator {
     const bool reptile = std::holds_alternative<Reptile>(recipe_.algorithm);
     const int steps = reptile && recipe_.evaluate.steps >= 0 ? recipe_.evaluate.steps : steps_of(recipe_.algorithm);
     const Evaluation result =
-        measure(judged, episodes_, recipe_.run.validate_tasks, steps, statistics_of(recipe_.model));
+        measure(judged, episodes_, recipe_.run.validate_tasks, steps, statistics_of(recipe_.model), tasks_at_once());
     line.validation_loss = mean_interval(column(result, result.loss, steps)).mean;
     if (recipe_.classification()) line.validation_accuracy = mean_interval(column(result, result.accuracy, steps)).mean;
   }
 
  private:
+  /// On the host no more than training has, or there are cores: what validation takes shall lie in what training took.
+  int tasks_at_once() const {
+    if (recipe_.options.device == Device::cuda) return measured_at_once;
+    return std::min(measured_at_once, std::max(recipe_.run.tasks, cpu_machine(recipe_.options.threads).cores));
+  }
+
   const Recipe& recipe_;
   Learner& learner_;
   std::string scratch_;
