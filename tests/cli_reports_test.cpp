@@ -80,7 +80,8 @@ TEST_F(Cli, TheAdaptedSetIsNamedEverywhere) {
 
 TEST_F(Cli, TextsSayHowTheirNumbersCameAbout) {
   const std::string method = "anil, second order, 1 step, adapts layers.4.weight layers.4.bias";
-  const std::vector<std::string> recipe = {recipes + "sinusoid_anil.toml", "--set", "run.tasks=2"};
+  const std::vector<std::string> recipe = {recipes + "sinusoid_anil.toml", "--set", "run.tasks=2", "--set",
+                                           "evaluate.steps=1"};
   const auto says = [&](std::vector<std::string> arguments, bool on_stderr = false) {
     const Finished done = run(arguments);
     EXPECT_EQ(done.status, 0) << done.error;
