@@ -30,6 +30,8 @@ if(CUMETA_TESTS)
   # Every planted bug still has its line to stand in; whether it turns its test red is for tests/mutants/run.py.
   find_package(Python3 REQUIRED COMPONENTS Interpreter)
   add_test(NAME mutants_apply COMMAND ${Python3_EXECUTABLE} ${PROJECT_SOURCE_DIR}/tests/mutants/run.py --list)
+  # Links and quoted code of README.md and docs/.
+  add_test(NAME docs COMMAND ${Python3_EXECUTABLE} ${PROJECT_SOURCE_DIR}/tests/docs_test.py)
   # docs/results.md is what results/*.json say.
   add_test(NAME results_page COMMAND ${Python3_EXECUTABLE} ${PROJECT_SOURCE_DIR}/scripts/results.py --check)
   if(EXISTS ${PROJECT_SOURCE_DIR}/tests/ptx/CMakeLists.txt)
