@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Everything that must hold before a change lands; stops at the first failure; ctest speaks last.
 #   scripts/test.sh            format, build with warnings as errors, gates on CUDA's machine code, the tests of
-#                              tests/sanitizers.txt under AddressSanitizer and UndefinedBehaviorSanitizer, all tests
+#                              tests/sanitizers.txt under Address-, UndefinedBehavior- and ThreadSanitizer, all tests
 #   scripts/test.sh --quick    format, build and the fast tests (under 2 minutes on a built tree)
-#   scripts/test.sh --deep     all, and ThreadSanitizer, clang-tidy, every mutant, every barrier, every GPU generation
+#   scripts/test.sh --deep     all, and clang-tidy, every mutant, every barrier, every GPU generation
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -82,9 +82,9 @@ if ! $quick; then
   fi
   say "asan-ubsan"
   sanitize asan-ubsan
+  say "tsan"
+  sanitize tsan
   if $deep; then
-    say "tsan"
-    sanitize tsan
     say "clang-tidy"
     scripts/clang_tidy.py --preset "$preset" --jobs "$jobs"
     say "every mutant"
@@ -93,6 +93,8 @@ if ! $quick; then
     python3 tests/mutants/run.py --barriers
     say "every GPU generation"
     build release-all-gpus cumeta_cuda
+    scripts/cuda_gates.sh release-all-gpus >build/cuda_gates.all.log || { grep -v '^pass' build/cuda_gates.all.log; exit 1; }
+    tail -n 1 build/cuda_gates.all.log
   fi
 fi
 
