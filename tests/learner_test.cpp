@@ -262,7 +262,7 @@ TEST_P(LearnerOn, GivenRatesPerLayerAndStep) {
   set.set_rates(flat);
   EXPECT_EQ(given.meta_gradient(tasks.batch()).gradient, set.meta_gradient(tasks.batch()).gradient);
   maml.rates.pop_back();
-  EXPECT_SAYS(Learner(model, maml, on()), "11 numbers; 2 steps and 6 adapted arrays need 12");
+  EXPECT_SAYS(Learner(model, maml, on()), "11 numbers, 12 are needed: 2 steps (rate_per_step true) times 6 arrays");
   // The same as initial values of learned ones.
   maml.rates.push_back(0.05 * 12), maml.rate_learned = true;
   EXPECT_EQ(Learner(model, maml, on()).meta_gradient(tasks.batch()).gradient,
