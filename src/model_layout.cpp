@@ -244,7 +244,7 @@ ModelLayout lay_out(const Model& model, Device device, int first_head_layer,
       }
     }
     shape = placed.output;
-    all.stages.push_back(std::move(placed));
+    all.stages.push_back(placed);
   }
   if (device == Device::cuda) {
     fuse_blocks(model, first_head_layer, implementations, all.stages);

@@ -243,11 +243,11 @@ class VendorConv2dPasses final : public LayerPasses {
 
     Call(const VendorConv2dPasses& passes, int task_count, Together how) : p(passes), tasks(task_count), together(how) {
       constexpr std::uintptr_t bytes = VendorConvolutionRoom::alignment * sizeof(float);
-      std::uintptr_t at = reinterpret_cast<std::uintptr_t>(p.scratch_.data);
+      auto* at = reinterpret_cast<float*>(p.scratch_.data);
       const auto take = [&](std::int64_t per_task) {
-        at = (at + bytes - 1) / bytes * bytes;
-        auto* room = reinterpret_cast<float*>(at);
-        at += static_cast<std::uintptr_t>(tasks * per_task) * sizeof(float);
+        const std::uintptr_t beyond = reinterpret_cast<std::uintptr_t>(at) % bytes;
+        float* room = at + (beyond ? bytes - beyond : 0) / sizeof(float);
+        at = room + tasks * per_task;
         return room;
       };
       x = take(p.room_.x), y = take(p.room_.y), other_y = take(p.room_.y), w = take(p.room_.w);
