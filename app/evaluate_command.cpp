@@ -3,8 +3,10 @@
 // tasks; for models with batch norm transductive and inductive side by side.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
+#include <sstream>
 
 #include "app/command.h"
 #include "app/measure.h"
@@ -84,6 +86,15 @@ void print_table(const std::vector<std::pair<std::string, Measured>>& all, const
   }
 }
 
+/// What the tasks were drawn from, the caller's settings included.
+nlohmann::json data_json(const Recipe& recipe) {
+  const toml::table* data = recipe.source_table.table["data"].as_table();
+  if (data == nullptr) return nullptr;
+  std::ostringstream text;
+  text << toml::json_formatter(*data);
+  return nlohmann::json::parse(text.str());
+}
+
 void run(const EvaluateArguments& arguments) {
   TrainedRun trained = open_run(arguments.run, arguments.checkpoint);
   apply(trained.recipe, arguments.options);
@@ -97,8 +108,11 @@ void run(const EvaluateArguments& arguments) {
   const int steps = arguments.steps >= 0         ? arguments.steps
                     : recipe.evaluate.steps >= 0 ? recipe.evaluate.steps
                                                  : steps_of(algorithm);
-  const int tasks = arguments.tasks > 0 ? arguments.tasks : recipe.evaluate.tasks;
   const Episodes episodes(evaluation_source(recipe), subset_from(arguments.subset), recipe.evaluate.seed);
+  const int tasks = tasks_there(episodes, arguments.tasks > 0 ? arguments.tasks : recipe.evaluate.tasks);
+  if (tasks < arguments.tasks)
+    throw InvalidArgument(
+        fmt::format("--tasks {}: the file holds {}; ask for no more than that", arguments.tasks, tasks));
   if (episodes.query() == 0)
     throw InvalidArgument("evaluate: the tasks have no query examples to judge by; --set evaluate.query=1");
   Learner learner(recipe.model, algorithm, recipe.options);
@@ -127,7 +141,11 @@ void run(const EvaluateArguments& arguments) {
         method_text(name_of(algorithm), first.evaluation.order, steps, first.evaluation.adapted_set, recipe.model),
         tasks, arguments.subset, episodes.support(), episodes.query(), learner.device_name());
     print_table(all, metric);
-    fmt::print("median {:.4f}, {} of {} tasks diverged\n", middle, lost, tasks);
+    fmt::print("+-: 95 % interval. Median {} after step {}: {:.4f}; {} of {} tasks diverged\n", metric, steps, middle,
+               lost, tasks);
+    if (recipe.has_batch_norm())
+      fmt::print(
+          "batch: batch norm sees the query examples (transductive); support: only the support set's statistics\n");
     return;
   }
   nlohmann::json statistics = nlohmann::json::object();
@@ -141,6 +159,7 @@ void run(const EvaluateArguments& arguments) {
               {"algorithm", name_of(algorithm)},
               {"adapted", adapted_json(first.evaluation.adapted_set, recipe.model)},
               {"subset", arguments.subset},
+              {"data", data_json(recipe)},
               {"checkpoint", trained.checkpoint},
               {"updates", learner.updates()},
               {"support", episodes.support()},

@@ -31,6 +31,11 @@ Evaluation measure(Learner& learner, const Episodes& episodes, int tasks, int st
   return all;
 }
 
+int tasks_there(const Episodes& episodes, int wanted) {
+  const std::size_t there = episodes.tasks();
+  return there == 0 ? wanted : static_cast<int>(std::min(static_cast<std::size_t>(wanted), there));
+}
+
 std::vector<double> column(const Evaluation& evaluation, const std::vector<double>& values, int step) {
   std::vector<double> picked;
   const auto width = static_cast<std::size_t>(evaluation.steps + 1);

@@ -17,6 +17,9 @@ constexpr int measured_at_once = 100;
 Evaluation measure(Learner& learner, const Episodes& episodes, int tasks, int steps, Statistics statistics,
                    int batch = measured_at_once);
 
+/// So many, or as many as a file of tasks holds: counted twice they would make an interval too narrow.
+int tasks_there(const Episodes& episodes, int wanted);
+
 /// Column `step` of [tasks][steps + 1].
 std::vector<double> column(const Evaluation& evaluation, const std::vector<double>& values, int step);
 

@@ -83,10 +83,11 @@ void run(const PlanArguments& arguments) {
   if (arguments.json)
     print_json(as_json(made, recipe, sizes, options));
   else
-    fmt::print("{}, {} order, {} steps, adapted {}, {} tasks of {} + {}, {} parameters, on {} ({})\n{}\n",
-               name_of(recipe.algorithm), to_string(made.order), steps_of(recipe.algorithm),
-               adapted_text(made.adapted_set, recipe.model), sizes.tasks, sizes.support, sizes.query,
-               parameter_count(recipe.model), options.machine.name, to_string(made.device), made.text());
+    fmt::print(
+        "{}, {} task{} of {} + {}, {} parameters, on {} ({})\n{}\n",
+        method_text(name_of(recipe.algorithm), made.order, steps_of(recipe.algorithm), made.adapted_set, recipe.model),
+        sizes.tasks, sizes.tasks == 1 ? "" : "s", sizes.support, sizes.query, parameter_count(recipe.model),
+        options.machine.name, to_string(made.device), made.text());
 }
 
 }  // namespace

@@ -206,6 +206,15 @@ std::vector<KnownKey> every_key() {
 /// "seed" of "run.seed".
 std::string last_word(const std::string& key) { return key.substr(key.rfind('.') + 1); }
 
+/// Where a key goes with another kind of its section.
+std::string remedy_for(const std::string& section, const RecipeTable& recipe) {
+  const std::string kind = section + ".kind";
+  if (!recipe.table.at_path(kind)) return "set " + kind;
+  const bool kind_is_new = std::find(recipe.set_keys.begin(), recipe.set_keys.end(), kind) != recipe.set_keys.end();
+  return kind_is_new ? fmt::format("replace the whole section: --set '{}={{kind=..., ...}}'", section)
+                     : "leave the key out";
+}
+
 /// What is to be said of a key that its section did not ask for.
 std::string hint_for(const UnknownKey& unknown, const RecipeTable& recipe) {
   if (unknown.section.find('[') != std::string::npos) return unknown.what();  // a layer's: its parser knows its keys
@@ -213,9 +222,8 @@ std::string hint_for(const UnknownKey& unknown, const RecipeTable& recipe) {
   std::vector<std::string> of_section;
   for (const auto& [key, kinds] : all) {
     if (key == unknown.key && !kinds.empty())
-      return fmt::format(
-          "{}: {} goes with {} only; {}", unknown.file, unknown.key, fmt::join(kinds, " or "),
-          recipe.table.at_path(unknown.section + ".kind") ? "leave the key out" : "set " + unknown.section + ".kind");
+      return fmt::format("{}: {} goes with {} only; {}", unknown.file, unknown.key, fmt::join(kinds, " or "),
+                         remedy_for(unknown.section, recipe));
     if (key.starts_with(unknown.section + ".")) of_section.push_back(key);
   }
   for (const auto& [key, kinds] : all)

@@ -58,8 +58,8 @@ class Validator {
     // As trained, but for Reptile, whose training never sees a task's adaptation as evaluation does it.
     const bool reptile = std::holds_alternative<Reptile>(recipe_.algorithm);
     const int steps = reptile && recipe_.evaluate.steps >= 0 ? recipe_.evaluate.steps : steps_of(recipe_.algorithm);
-    const Evaluation result =
-        measure(judged, episodes_, recipe_.run.validate_tasks, steps, statistics_of(recipe_.model), tasks_at_once());
+    const Evaluation result = measure(judged, episodes_, tasks_there(episodes_, recipe_.run.validate_tasks), steps,
+                                      statistics_of(recipe_.model), tasks_at_once());
     line.validation_loss = mean_interval(column(result, result.loss, steps)).mean;
     if (recipe_.classification()) line.validation_accuracy = mean_interval(column(result, result.accuracy, steps)).mean;
   }

@@ -44,7 +44,7 @@ else
 fi
 
 if nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null); then
-  echo "setup: nvcc found ($nvcc, $("$nvcc" --version | sed -n 's/.*release \([0-9.]*\).*/CUDA \1/p')): the CUDA plugin will be built"
+  echo "setup: nvcc found ($nvcc, $("$nvcc" --version | sed -n 's/.*release \([0-9.]*\).*/CUDA \1/p')): cmake --build --preset release makes the CUDA plugin too"
 else
   echo "setup: nvcc not found: the CUDA plugin will not be built, everything else will"
 fi

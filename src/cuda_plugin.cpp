@@ -118,12 +118,11 @@ Plugin load_plugin() {
   plugin.path = plugin_path();
   std::error_code failed;
   if (!std::filesystem::exists(plugin.path, failed))
-    throw PluginMissing(
-        named_plugin()
-            ? fmt::format("cuda: {}={}: no such file", kPluginVariable, plugin.path.string())
-            : fmt::format("cuda: no plugin at {}; build with -DCUMETA_CUDA=ON, install it beside the library, or name "
-                          "it in {}",
-                          plugin.path.string(), kPluginVariable));
+    throw PluginMissing(named_plugin() ? fmt::format("cuda: {}={}: no such file", kPluginVariable, plugin.path.string())
+                                       : fmt::format("cuda: no plugin at {}; build it (cmake --build --preset release, "
+                                                     "nvcc at hand), install it beside the library, or name "
+                                                     "it in {}",
+                                                     plugin.path.string(), kPluginVariable));
   // Never closed: backends, and exceptions on their way, hold its code.
   void* library = dlopen(plugin.path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library) {

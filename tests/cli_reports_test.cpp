@@ -101,6 +101,15 @@ TEST_F(Cli, TextsSayHowTheirNumbersCameAbout) {
   EXPECT_EQ(run(with({"sample"}, {"--output", path("tasks.safetensors")})).status, 0);
   says(with({"meta-gradient"}, {"--input", path("tasks.safetensors"), "--output", path("g.safetensors")}));
   EXPECT_FALSE(read_tensors(path("g.safetensors")).tensors.contains("accuracy"));
+  // A file of two tasks is two tasks, whatever is usual; and the figures say what they were drawn from.
+  const std::vector<std::string> of_file = {"evaluate", path("run"), "--set",
+                                            "data={kind=\"tasks\",test_path=\"" + path("tasks.safetensors") + "\"}"};
+  const json judged = result_of(of_file);
+  EXPECT_EQ(judged["tasks"], 2);
+  EXPECT_EQ(judged["data"]["kind"], "tasks");
+  std::vector<std::string> too_many = of_file;
+  too_many.insert(too_many.end(), {"--tasks", "3"});
+  expect_refused(too_many, 2, "--tasks 3: the file holds 2");
   TensorFile set;
   set.tensors["x"] = {FileTensor::Type::float32, {3, 1}, {-1, 1, 2}};
   set.tensors["y"] = {FileTensor::Type::float32, {3, 1}, {1, -1, 0}};

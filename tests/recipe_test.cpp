@@ -84,6 +84,8 @@ TEST(Recipes, MistypedKeysNameTheNearest) {
   EXPECT_SAYS(parse(sinusoid, {"tasks=3"}), "did you mean run.tasks?");
   EXPECT_SAYS(parse(sinusoid, {"algorithm.seed=3"}), "did you mean run.seed?");
   EXPECT_SAYS(parse("[data]\nways = 5\n", {}), "; set data.kind");
+  EXPECT_SAYS(parse("[data]\nkind = \"sinusoid\"\namplitude = [1, 2]\n", {"data.kind=tasks"}),
+              "replace the whole section: --set 'data={kind=..., ...}'");
   EXPECT_SAYS(parse(sinusoid, {"layers=[]"}), "did you mean model.layers?");
   EXPECT_SAYS(parse(sinusoid, {"hidden=[3]"}), "did you mean model.hidden?");
   EXPECT_SAYS(parse(sinusoid, {"clip_value=3"}), "did you mean optimizer.clip_value?");
