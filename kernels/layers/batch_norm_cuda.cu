@@ -201,8 +201,8 @@ __global__ void __launch_bounds__(256, 2) batch_norm_tangent_backward(const __gr
   if (part == Part::apply) {
     add_parts(call, b, task, sums);
   } else if (b.active()) {
-    constexpr int rows_at_once = part == Part::sums ? 1 : 2;  // what 128 registers hold on every generation
-#pragma unroll rows_at_once
+// As many rows at once as 128 registers hold on every generation.
+#pragma unroll(part == Part::sums ? 1 : 2)
     for (int row = chunk.first + b.first_row; row < chunk.end; row += Block::rows) {
       load(row);
 #pragma unroll
