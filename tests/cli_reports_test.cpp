@@ -102,8 +102,11 @@ TEST_F(Cli, TextsSayHowTheirNumbersCameAbout) {
   says(with({"meta-gradient"}, {"--input", path("tasks.safetensors"), "--output", path("g.safetensors")}));
   EXPECT_FALSE(read_tensors(path("g.safetensors")).tensors.contains("accuracy"));
   // A file of two tasks is two tasks, whatever is usual; and the figures say what they were drawn from.
-  const std::vector<std::string> of_file = {"evaluate", path("run"), "--set",
-                                            "data={kind=\"tasks\",test_path=\"" + path("tasks.safetensors") + "\"}"};
+  std::vector<std::string> of_file = {"evaluate", path("run")};
+  for (const std::string& setting :
+       {"data={kind=\"tasks\",test_path=\"" + path("tasks.safetensors") + "\"}", std::string("model.kind=mlp"),
+        std::string("model.input=[1]"), std::string("model.outputs=1"), std::string("model.loss=mean_squared_error")})
+    of_file.insert(of_file.end(), {"--set", setting});
   const json judged = result_of(of_file);
   EXPECT_EQ(judged["tasks"], 2);
   EXPECT_EQ(judged["data"]["kind"], "tasks");
