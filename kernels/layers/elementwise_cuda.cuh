@@ -27,9 +27,10 @@ __device__ __forceinline__ float elementwise_value(const F& f, const float (&in)
   if constexpr (pass == ElementwisePass::tangent_backward) return f.tangent_backward(in[0], in[1], in[2], in[3], in[4]);
 }
 
-/// `Vector` is float or float4.
+/// `Vector` is float or float4. The pass of five inputs needs more than the 64 registers that four blocks leave a
+/// thread.
 template <ElementwisePass pass, class F, class Vector>
-__global__ void __launch_bounds__(kElementwiseThreads, 4)
+__global__ void __launch_bounds__(kElementwiseThreads, pass == ElementwisePass::tangent_backward ? 3 : 4)
     elementwise(F f, float* out, std::int64_t stride, ElementwiseOperands operands, std::int64_t count, int tasks) {
   constexpr int inputs = pass == ElementwisePass::forward ? 1 : pass == ElementwisePass::tangent_backward ? 5 : 3;
   constexpr int width = sizeof(Vector) / sizeof(float);
