@@ -71,8 +71,7 @@ def table():
                      f"{number(at(r['statistics']['support'], last), 100, 2)} | {published.get(name, '')} |")
     lines += ["", "The published figures take 60,000 updates (Reptile 100,000); the runs here are shorter, 20-way and 5-shot much shorter: "
               "`--set run.updates=20000` (5-way 1-shot), `6000` (20-way) and `2000` (5-shot); Reptile's is the recipe's run of 100,000, whose rate falls "
-              "to zero over all of them, stopped after 20,000, with a mean over pixels in front of its linear layer where the authors' code keeps every pixel "
-              "(`--set model.head=flatten`). The 20-way recipes take their rate on the mean loss; the paper's code takes it on the sum over "
+              "to zero over all of them, stopped after 20,000 and trained with MAML's head (`--set model.head=mean`). The 20-way recipes take their rate on the mean loss; the paper's code takes it on the sum over "
               "classes (`--set model.reduction=sum_over_ways`), which has not been trained to the end here.", "",
               "![accuracy by inner step](plots/omniglot.svg)", "",
               "`results/omniglot_5w1s_maml.safetensors` is the trained 5-way 1-shot network (parameters in PyTorch's names and orders). Its row is repeated by", "",
