@@ -3,7 +3,7 @@
 # Settles on a machine with a GPU what no other machine can: right numbers, no race, speed beside PyTorch and JAX.
 #   check.sh [--out FOLDER] [--only STEP,STEP...] [--build FOLDER] [--dry-run]
 # Steps: machine selftest tests sanitizer bits bench vendor profile peers. Every part has a time limit; a failure is written
-# down and the next part runs. Results: check.json and check.md in --out (default: results). --only runs the steps named and
+# down and the next part runs; tests and sanitizers run several at a time, what is timed runs alone. Results: check.json and check.md in --out (default: results). --only runs the steps named and
 # adds them to what --out holds already. --build: programs of a build folder instead of this bundle's. --dry-run: the
 # emulated plugin and small sizes; it proves this script. Exit status: 0 if nothing failed.
 set -uo pipefail
@@ -38,7 +38,8 @@ export CUMETA_CUDA_PLUGIN=$plugin CUMETA_REQUIRE_CUDA=1
 workloads=(sinusoid_k1 omniglot_k1 omniglot_k5 miniimagenet_k5)
 logs=$out/parts
 mkdir -p "$logs"
-failures=0
+: >"$logs/failures" # a name a line, written by parts that may run beside one another
+at_once=$(($(nproc) > 3 ? $(nproc) / 2 : 1))
 
 wanted() { [[ -z $only || ,$only, == *,$1,* ]]; }
 write_down() { # part status seconds note
@@ -53,11 +54,16 @@ part() { # name limit command...
   took=$(awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN {printf "%.2f", b - a}')
   case $code in
     0) write_down "$name" passed "$took" "" ;;
-    124|137) write_down "$name" timeout "$took" "limit $limit s"; failures=$((failures + 1)) ;;
-    *) write_down "$name" failed "$took" "exit status $code: $(tail -n 1 "$logs/$name.err" | tr -d '\000-\037' | cut -c1-160)"
-       failures=$((failures + 1)) ;;
+    124|137) write_down "$name" timeout "$took" "limit $limit s" ;;
+    *) write_down "$name" failed "$took" "exit status $code: $(tail -n 1 "$logs/$name.err" | tr -d '\000-\037' | cut -c1-160)" ;;
   esac
+  ((code == 0)) || echo "$name" >>"$logs/failures"
   return 0
+}
+# The same beside others; `wait` before what is timed. No result of such a part is a time.
+beside() {
+  while (($(jobs -rp | wc -l) >= at_once)); do wait -n; done
+  part "$@" &
 }
 skip() { write_down "$1" skipped 0 "$2"; }
 
@@ -128,8 +134,9 @@ if wanted tests; then
     name=$(basename "$program")
     # The dry run shows that a program's result arrives; that all pass on the emulator is ctest's to say.
     if $dry && [[ $name != golden_test ]]; then continue; fi
-    part "test.$name" 240 "$program" --gtest_brief=1 "--gtest_output=json:$logs/test.$name.json"
+    beside "test.$name" 240 "$program" --gtest_brief=1 "--gtest_output=json:$logs/test.$name.json"
   done
+  wait
 fi
 
 if wanted sanitizer; then
@@ -142,11 +149,12 @@ if wanted sanitizer; then
       [[ $load == omniglot_k5 ]] && continue
       has_data "$load" || { skip "sanitizer.$tool.$load" "no data"; continue; }
       mapfile -t small < <(small_of "$load"; data_of "$load")
-      part "sanitizer.$tool.$load" 180 "$sanitizer" --tool "$tool" --error-exitcode 9 "$cumeta" train \
-        "bench/gpu/$load.toml" --device cuda --out "$logs/sanitized" --set run.updates=2 --set run.validate_every=0 "${small[@]}"
-      rm -rf "$logs/sanitized"
+      beside "sanitizer.$tool.$load" 240 "$sanitizer" --tool "$tool" --error-exitcode 9 "$cumeta" train \
+        "bench/gpu/$load.toml" --device cuda --out "$logs/sanitized.$tool.$load" --set run.updates=2 --set run.validate_every=0 "${small[@]}"
     done
   done
+  wait
+  rm -rf "$logs"/sanitized.*
 fi
 
 if wanted bits; then
@@ -208,7 +216,7 @@ if wanted profile; then
     for load in "${workloads[@]}"; do
       has_data "$load" || { skip "profile.$load" "no data"; continue; }
       mapfile -t arguments < <(data_of "$load")
-      part "profile.$load" 240 "$profiler" --csv --page raw --metrics "$metrics" --launch-count 400 "$cumeta" train \
+      part "profile.$load" 240 "$profiler" --clock-control none --csv --page raw --metrics "$metrics" --launch-count 400 "$cumeta" train \
         "bench/gpu/$load.toml" --device cuda --out "$logs/profiled" --set run.updates=2 --set run.validate_every=0 "${arguments[@]}"
       rm -rf "$logs/profiled"
     done
@@ -232,6 +240,8 @@ if wanted peers; then
 fi
 
 rm -rf "$out/noise84"
-python3 bench/gpu/report.py "$out" || failures=$((failures + 1))
+python3 bench/gpu/report.py "$out" || echo report >>"$logs/failures"
+failures=$(wc -l <"$logs/failures")
+rm "$logs/failures"
 echo "$out/check.json $out/check.md: $failures failed"
 ((failures == 0))
