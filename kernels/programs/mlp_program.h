@@ -15,6 +15,7 @@
 #include "kernels/array.h"
 #include "kernels/outer_step.h"
 #include "kernels/stage.h"
+#include "kernels/tools/fast_divisor.h"
 
 namespace cumeta {
 
@@ -98,53 +99,86 @@ inline bool program_draws_sinusoids(const MlpProgram& p) {
   return !p.cross_entropy && p.layer[0].inputs == 1 && p.outputs() == 1;
 }
 
-/// Where a task's arrays lie in shared memory, in floats. Weight rows have an odd length, so that neither their rows
-/// nor their columns meet in one bank; rows of activations have a multiple of four, for 128-bit loads.
+/// Where a layer's numbers lie in shared memory, in floats, and how its sums are shared out. An array of examples goes
+/// by fours: column c of example e is number (e / 4 * columns + c) * 4 + e % 4.
+struct MlpPlace {
+  int weights = 0;            ///< in a parameter vector: [weight_depth][weight_row], the bias its last true row
+  int weight_row = 0;         ///< four times an odd number: four numbers at once, of rows or columns, meet in no bank
+  int weight_depth = 0;       ///< inputs + bias, up to a multiple of four
+  int columns = 0;            ///< of y, dy, dz, a multiple of four
+  int y = 0, dy = 0, dz = 0;  ///< in a tape
+  int forward = 0, backward = 0;  ///< 2^this lanes share a sum
+  FastDivisor by_outputs, by_inputs, by_weight_row;
+};
+
+/// A task's arrays in shared memory. Activations end with a column of ones where the next layer has a bias: its
+/// weights' last row. Behind that, behind weight rows and columns, and behind the last example lie zeros, or what only
+/// zeros are multiplied by: all sums run in whole fours.
 struct MlpSharedLayout {
-  int weights_of[MlpProgram::kMostLayers];  ///< in a parameter vector: layer's first number
-  int vector = 0;                           ///< numbers of a parameter vector
-  int tape_y[MlpProgram::kMostLayers], tape_dy[MlpProgram::kMostLayers], tape_dz[MlpProgram::kMostLayers];
-  int tape = 0;  ///< numbers of a tape of max(support, query) rows
-  int input_row = 0;
-  int weights = 0, weight_vectors = 0, gradient = 0, adjoint = 0, direction = 0;
-  int x = 0, t = 0, support_tape = 0, second_tape = 0, losses = 0;
+  MlpPlace place[MlpProgram::kMostLayers];
+  int vector = 0;                       ///< numbers of a parameter vector
+  int tape = 0;                         ///< numbers of a tape of max(support, query) rows
+  int input_columns = 0, examples = 0;  ///< of x, the query's behind the support's
+  int query_x = 0, query_t = 0;         ///< of the query, behind the support's
+
+  int weights = 0, weight_vectors = 0, adjoint = 0, direction = 0;
+  int x = 0, t = 0, support_tape = 0, second_tape = 0, losses = 0, hits = 0;
+  int loss = 0;  ///< 2^this lanes share an example's loss
   int size = 0;
-  CUMETA_HD static constexpr int odd(int n) { return n | 1; }
+  FastDivisor by_input_columns, by_targets;
   CUMETA_HD static constexpr int fours(int n) { return (n + 3) / 4 * 4; }
 };
-CUMETA_HD constexpr MlpSharedLayout mlp_shared_layout(const MlpProgram& p) {
+
+/// log2 of the lanes that share each of `items` sums over `fours` fours: as many as keep half of the block busy, and
+/// each of them with two fours or more.
+constexpr int mlp_lanes_of_a_sum(int items, int fours) {
+  int power = 0;
+  while (power < 5 && (items << (power + 1)) <= 256 && fours >= 4 << power) ++power;
+  return power;
+}
+
+inline MlpSharedLayout mlp_shared_layout(const MlpProgram& p) {
+  const auto fours = MlpSharedLayout::fours;
   MlpSharedLayout s{};
-  const int rows = p.support > p.query ? p.support : p.query;
+  const int rows = fours(p.support > p.query ? p.support : p.query);
   for (int i = 0; i < p.layers; ++i) {
     const MlpLayer& l = p.layer[i];
-    s.weights_of[i] = s.vector;
-    s.vector += (l.inputs + l.bias) * MlpSharedLayout::odd(l.outputs);
-    const int activations = rows * MlpSharedLayout::fours(l.outputs);
-    s.tape_y[i] = s.tape, s.tape_dy[i] = s.tape + activations, s.tape_dz[i] = s.tape + 2 * activations;
-    s.tape += 3 * activations;
+    MlpPlace& at = s.place[i];
+    at.weights = s.vector, at.weight_row = 4 * ((l.outputs + 3) / 4 | 1), at.weight_depth = fours(l.inputs + l.bias);
+    s.vector += at.weight_depth * at.weight_row;
+    at.columns = fours(l.outputs + (i + 1 < p.layers ? p.layer[i + 1].bias : 0));
+    at.y = s.tape, at.dy = s.tape + rows * at.columns, at.dz = s.tape + 2 * rows * at.columns;
+    s.tape += 3 * rows * at.columns;
+    at.forward = mlp_lanes_of_a_sum(rows / 4 * l.outputs, at.weight_depth / 4);
+    at.backward = mlp_lanes_of_a_sum(rows / 4 * l.inputs, fours(l.outputs) / 4);
+    at.by_outputs = FastDivisor(l.outputs), at.by_inputs = FastDivisor(l.inputs);
+    at.by_weight_row = FastDivisor(at.weight_row);
   }
-  s.vector = MlpSharedLayout::fours(s.vector);
-  s.input_row = MlpSharedLayout::fours(p.layer[0].inputs);
+  s.input_columns = fours(p.layer[0].inputs + p.layer[0].bias);
+  s.examples = fours(p.support) + fours(p.query);
+  s.query_x = fours(p.support) * s.input_columns, s.query_t = fours(p.support) * p.targets();
+  s.by_input_columns = FastDivisor(s.input_columns), s.by_targets = FastDivisor(p.targets());
+  while (s.loss < 5 && (1 << s.loss) < p.outputs()) ++s.loss;
   // The pull-back needs every w[k]; without it one is enough.
   s.weight_vectors = (p.second_order || p.learned_rates) ? p.steps + 1 : 1;
-  s.weights = 0;
-  s.gradient = s.weights + s.weight_vectors * s.vector;
-  s.adjoint = s.gradient + s.vector;
+  s.x = 0;
+  s.t = s.x + s.examples * s.input_columns;
+  s.weights = s.t + s.examples * p.targets();
+  s.adjoint = s.weights + s.weight_vectors * s.vector;
   s.direction = s.adjoint + s.vector;
-  s.x = s.direction + (p.second_order ? s.vector : 0);
-  s.t = s.x + (p.support + p.query) * s.input_row;
-  s.support_tape = s.t + MlpSharedLayout::fours((p.support + p.query) * p.targets());
+  s.support_tape = s.direction + ((p.second_order || p.learned_rates) ? s.vector : 0);
   // The query's tape, then the tangents': never needed together.
   s.second_tape = s.support_tape + s.tape;
   s.losses = s.second_tape + s.tape;
-  s.size = s.losses + 2 * MlpSharedLayout::fours(rows);
+  s.hits = s.losses + rows;
+  s.size = s.hits + rows;
   return s;
 }
-constexpr std::int64_t mlp_shared_bytes(const MlpProgram& p) {
+inline std::int64_t mlp_shared_bytes(const MlpProgram& p) {
   std::int64_t parameters = 0, activations = 0;
   for (int i = 0; i < p.layers; ++i) {
-    parameters += std::int64_t{p.layer[i].inputs + 2} * (p.layer[i].outputs + 2);
-    activations += std::int64_t{p.support + p.query} * (p.layer[i].outputs + p.layer[i].inputs + 8);
+    parameters += std::int64_t{p.layer[i].inputs + 4} * (p.layer[i].outputs + 7);
+    activations += std::int64_t{p.support + p.query + 8} * (p.layer[i].outputs + p.layer[i].inputs + 8);
   }
   // What is far too large is not laid out: its offsets would not fit an int.
   if ((p.steps + 4) * parameters + 8 * activations > (std::int64_t{1} << 28)) return std::int64_t{1} << 40;

@@ -13,55 +13,88 @@ struct Borders {
   RowLayout layout;
 };
 
-/// Calls use(index in the flat vector, index in shared memory, layer) for every parameter, always from the same thread.
-template <class Use>
-__device__ __forceinline__ void for_each_parameter(const MlpBlock& b, Use use) {
-  for (int i = 0; i < b.p.layers; ++i) {
-    const MlpLayer& l = b.p.layer[i];
-    const int row = b.weight_row(i);
-    for (int at = threadIdx.x; at < (l.inputs + l.bias) * l.outputs; at += kMlpThreads)
-      use(l.offset + at, b.s.weights_of[i] + at / l.outputs * row + at % l.outputs, l);
-  }
+/// The number of row `at` of the padded examples, among all; -1: padding.
+__device__ __forceinline__ int example_of(const MlpBlock& b, int at) {
+  const int query = at - MlpSharedLayout::fours(b.p.support);
+  if (query < 0) return at < b.p.support ? at : -1;
+  return query < b.p.query ? b.p.support + query : -1;
 }
 
-/// The task's examples into shared memory, rows padded with zeros; drawn here where the program draws.
-__device__ void load_examples(const MlpBlock& b, const Borders& g, const DrawnSinusoids& drawn, std::int64_t task) {
-  const int rows = b.p.support + b.p.query, inputs = b.p.layer[0].inputs, targets = b.p.targets();
+/// The task's examples into shared memory; drawn here where the program draws. Arrives with the thread's copies.
+__device__ __forceinline__ void load_examples(const MlpBlock& b, const Borders& g, const DrawnSinusoids& drawn,
+                                              std::int64_t task) {
+  const int inputs = b.p.layer[0].inputs, targets = b.p.targets();
+  const float one = b.p.layer[0].bias ? 1.0f : 0.0f;
   float *x = b.shared + b.s.x, *t = b.shared + b.s.t;
   if (drawn.control) {
-    for (int e = threadIdx.x; e < rows; e += kMlpThreads) {
-      Draws draws(drawn.seed, drawn.purpose, static_cast<std::uint64_t>(drawn.control[kControlIteration]),
-                  static_cast<std::uint32_t>(drawn.first_task) + static_cast<std::uint32_t>(task));
-      const float amplitude = sinusoid_amplitude(draws, drawn.ranges), phase = sinusoid_phase(draws, drawn.ranges);
-      const float input = sinusoid_input(draws, drawn.ranges, e);
-      x[e * b.s.input_row] = input;
-      for (int i = 1; i < b.s.input_row; ++i) x[e * b.s.input_row + i] = 0.0f;
-      t[e] = sinusoid_target(amplitude, phase, input);
+    const auto iteration = static_cast<std::uint64_t>(drawn.control[kControlIteration]);
+#pragma unroll 1
+    for (int at = threadIdx.x; at < b.s.examples; at += kMlpThreads) {
+      const int e = example_of(b, at);
+      // Streams of their own, so that what they compute can overlap.
+      const std::uint32_t number = static_cast<std::uint32_t>(drawn.first_task) + static_cast<std::uint32_t>(task);
+      Draws of_task(drawn.seed, drawn.purpose, iteration, number), of_row(drawn.seed, drawn.purpose, iteration, number);
+      const float amplitude = sinusoid_amplitude(of_task, drawn.ranges), phase = sinusoid_phase(of_task, drawn.ranges);
+      const float input = sinusoid_input(of_row, drawn.ranges, max(e, 0));
+      float* column = x + at / 4 * 16 + at % 4;
+      column[0] = e < 0 ? 0.0f : input, column[4] = one, column[8] = 0.0f, column[12] = 0.0f;
+      t[at] = e < 0 ? 0.0f : sinusoid_target(amplitude, phase, input);
     }
     return;
   }
-  const float* from = g.x.data + task * g.x.stride;
-  for (int i = threadIdx.x; i < rows * b.s.input_row; i += kMlpThreads) {
-    const int e = i / b.s.input_row, column = i % b.s.input_row;
-    x[i] = column < inputs ? from[e * inputs + column] : 0.0f;
+  // Neighbouring threads take neighbouring numbers of memory.
+  const float *from = g.x.data + task * g.x.stride, *label = g.t.data + task * g.t.stride;
+#pragma unroll 1
+  for (int i = threadIdx.x; i < b.s.examples * b.s.input_columns; i += kMlpThreads) {
+    const int at = b.s.by_input_columns.quotient(i), column = i - at * b.s.input_columns, e = example_of(b, at);
+    float* to = x + (at / 4 * b.s.input_columns + column) * 4 + at % 4;
+    if (column < inputs)
+      copy_async<4>(to, from + (e < 0 ? 0 : e * inputs + column), e >= 0);
+    else
+      *to = column == inputs ? one : 0.0f;
   }
-  const float* label = g.t.data + task * g.t.stride;
-  for (int i = threadIdx.x; i < rows * targets; i += kMlpThreads) t[i] = label[i];
+#pragma unroll 1
+  for (int i = threadIdx.x; i < b.s.examples * targets; i += kMlpThreads) {
+    const int at = b.s.by_targets.quotient(i), column = i - at * targets, e = example_of(b, at);
+    copy_async<4>(t + (at / 4 * targets + column) * 4 + at % 4, label + (e < 0 ? 0 : e * targets + column), e >= 0);
+  }
 }
 
-/// One thread, between two barriers: the rows' numbers added in order.
-__device__ float sum_of(const float* numbers, int count) {
+/// theta into w[0], padded with zeros. Arrives with the thread's copies.
+__device__ __forceinline__ void load_weights(const MlpBlock& b, const float* theta, float* w) {
+#pragma unroll 1
+  for (int i = 0; i < b.p.layers; ++i) {
+    const MlpLayer& l = b.p.layer[i];
+    const MlpPlace& place = b.s.place[i];
+#pragma unroll 1
+    for (int at = threadIdx.x; at < place.weight_depth * place.weight_row; at += kMlpThreads) {
+      const int m = place.by_weight_row.quotient(at), n = at - m * place.weight_row;
+      const bool there = m < l.inputs + l.bias && n < l.outputs;
+      copy_async<4>(w + place.weights + at, theta + (there ? l.offset + m * l.outputs + n : 0), there);
+    }
+  }
+}
+
+/// The last warp: sum of the numbers, in an order that depends only on their count.
+__device__ __forceinline__ float sum_of(const float* numbers, int count) {
   float sum = 0.0f;
-  for (int i = 0; i < count; ++i) sum += numbers[i];
-  return sum;
+#pragma unroll 1
+  for (int i = static_cast<int>(threadIdx.x) % kWarp; i < count; i += kWarp) sum += numbers[i];
+  return warp_sum(sum);
 }
 
-__device__ void gradient(const MlpBlock& b, const MlpRows& r, const float* w, float* dw) {
-  float* losses = b.shared + b.s.losses;
-  mlp_forward<false>(b, r, w, nullptr, nullptr);
-  mlp_loss(b, r, losses, losses + MlpSharedLayout::fours(r.rows));
-  mlp_backward<false>(b, r, w, nullptr, b.shared, dw);
-}
+/// What a pass is for.
+enum class Goal : int {
+  step,     ///< w[k+1] from the gradient at w[k]
+  query,    ///< l[K]
+  again,    ///< an earlier step's tape, and g[k] where rates are learned, by the same operations
+  product,  ///< l[k] from H(w[k]) (a[k] * l[k+1])
+};
+
+/// Four numbers of a parameter vector, or of the flat one.
+struct Four {
+  float number[4] = {};
+};
 
 __global__ void __launch_bounds__(kMlpThreads, 1)
     mlp_program(const __grid_constant__ MlpProgram program, const __grid_constant__ MlpSharedLayout layout,
@@ -69,75 +102,137 @@ __global__ void __launch_bounds__(kMlpThreads, 1)
   CUMETA_DYNAMIC_SHARED(float, shared);
   const std::int64_t task = blockIdx.x;
   const MlpBlock b{program, layout, shared};
-  float* out = g.row.data + task * g.row.stride;
-  float *dw = shared + layout.gradient, *adjoint = shared + layout.adjoint, *direction = shared + layout.direction;
-  float *tangents = shared + layout.second_tape, *losses = shared + layout.losses;
+  float* const out = g.row.data + task * g.row.stride;
+  float *const adjoint = shared + layout.adjoint, *const direction = shared + layout.direction;
   const float outputs = static_cast<float>(program.cross_entropy ? 1 : program.outputs());
   const float gain = program.cross_entropy ? 1.0f : 2.0f;
+  const int K = program.steps;
+  const bool pulls = program.second_order || program.learned_rates;
   const auto weights = [&](int k) {
     return shared + layout.weights + min(k, layout.weight_vectors - 1) * layout.vector;
   };
-  const auto rates = [&](int k) { return g.rates + std::int64_t{min(k, program.rate_rows - 1)} * program.parameters; };
+  const auto rate_row = [&](int k) { return min(k, program.rate_rows - 1); };
 
-  // Padding is read where four numbers are read at once.
-  for (int i = threadIdx.x; i < layout.size; i += kMlpThreads) shared[i] = 0.0f;
-  __syncthreads();
+  load_weights(b, g.theta, weights(0));
   load_examples(b, g, drawn, task);
-  for_each_parameter(b, [&](int flat, int at, const MlpLayer&) { weights(0)[at] = g.theta[flat]; });
+  const int zeros = layout.weights + layout.vector;
+#pragma unroll 4
+  for (int i = zeros / 4 + static_cast<int>(threadIdx.x); i < layout.size / 4; i += kMlpThreads)
+    reinterpret_cast<float4*>(shared)[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+  copy_async_commit();
+  copy_async_wait<0>();
   __syncthreads();
 
-  const MlpRows support{shared + layout.x, shared + layout.t, program.support, shared + layout.support_tape,
-                        program.support_factor * gain / (static_cast<float>(program.support) * outputs)};
-  const MlpRows query{support.x + program.support * layout.input_row, support.t + program.support * program.targets(),
-                      program.query, shared + layout.second_tape, gain / (static_cast<float>(program.query) * outputs)};
+  Goal goal = K > 0 ? Goal::step : Goal::query;
+  int k = 0;
+#pragma unroll 1
+  while (true) {
+    const bool query = goal == Goal::query, product = goal == Goal::product;
+    const int rows = query ? program.query : program.support;
+    MlpPass pass;
+    pass.x = shared + layout.x + (query ? layout.query_x : 0);
+    pass.t = shared + layout.t + (query ? layout.query_t : 0);
+    pass.rows = rows;
+    pass.tape = shared + (query ? layout.second_tape : layout.support_tape);
+    pass.tangents = shared + layout.second_tape;
+    pass.tangent = product;
+    pass.scale = (query ? 1.0f : program.support_factor) * gain / (static_cast<float>(rows) * outputs);
+    pass.w = weights(query ? K : k), pass.v = direction;
 
-  for (int k = 0; k < program.steps; ++k) {
-    gradient(b, support, weights(k), dw);
-    if (threadIdx.x == 0)
-      out[g.layout.support_loss_at() + k] =
-          sum_of(losses, program.support) / (static_cast<float>(program.support) * outputs);
-    const float *from = weights(k), *rate = rates(k);
-    float* to = weights(k + 1);
-    for_each_parameter(b, [&](int flat, int at, const MlpLayer&) { to[at] = fmaf(-rate[flat], dw[at], from[at]); });
-    __syncthreads();
-  }
-
-  gradient(b, query, weights(program.steps), adjoint);
-  if (threadIdx.x == 0) {
-    const int padded = MlpSharedLayout::fours(program.query);
-    out[g.layout.query_loss_at()] = sum_of(losses, program.query) / (static_cast<float>(program.query) * outputs);
-    out[g.layout.hits_at()] = sum_of(losses + padded, program.query);
-  }
-  if (g.adapted.data)
-    for_each_parameter(b, [&](int flat, int at, const MlpLayer&) {
-      g.adapted.data[task * g.adapted.stride + flat] = weights(program.steps)[at];
-    });
-  if (program.learned_rates)
-    for_each_parameter(b, [&](int flat, int, const MlpLayer&) {
-      for (int k = 0; k < program.rate_rows; ++k) out[program.parameters * (k + 1) + flat] = 0.0f;
-    });
-
-  // Between here and the first barrier below, and from one round to the next, a thread touches only its own parameters,
-  // and thread 0 the losses, which are written again behind a forward pass' barriers.
-  for (int k = program.steps - 1; k >= 0 && (program.second_order || program.learned_rates); --k) {
-    // The last step's tape and gradient are still there; an earlier one's are made again by the same operations.
-    if (k < program.steps - 1) gradient(b, support, weights(k), dw);
-    const float* rate = rates(k);
-    for_each_parameter(b, [&](int flat, int at, const MlpLayer& l) {
-      if (program.learned_rates && l.adapted) {
-        float& sum = out[program.parameters * (min(k, program.rate_rows - 1) + 1) + flat];
-        sum = fmaf(-dw[at], adjoint[at], sum);
+    mlp_forward(b, pass);
+    if (program.cross_entropy) mlp_class_loss(b, pass);
+    // The numbers stay until another pass' loss is written.
+    if (threadIdx.x >= kMlpThreads - kWarp && (query || goal == Goal::step)) {
+      const MlpPlace& last = layout.place[program.layers - 1];
+      const float loss = program.cross_entropy
+                             ? sum_of(shared + layout.losses, rows)
+                             : sum_of(pass.tape + last.y, MlpSharedLayout::fours(rows) * last.columns);
+      const float hits = query && program.cross_entropy ? sum_of(shared + layout.hits, rows) : 0.0f;
+      if (threadIdx.x == kMlpThreads - 1) {
+        out[query ? g.layout.query_loss_at() : g.layout.support_loss_at() + k] =
+            loss / (static_cast<float>(rows) * outputs);
+        if (query) out[g.layout.hits_at()] = hits;
       }
-      if (program.second_order) direction[at] = rate[flat] * adjoint[at];
-    });
-    __syncthreads();
-    if (!program.second_order) continue;
-    mlp_forward<true>(b, support, weights(k), direction, tangents);
-    mlp_loss_tangent(b, support, tangents);
-    mlp_backward<true>(b, support, weights(k), direction, tangents, dw);
-    for_each_parameter(b, [&](int, int at, const MlpLayer&) { adjoint[at] -= dw[at]; });
+    }
+    mlp_backward(b, pass);
+
+    // From here to the barrier, and from one round to the next, a thread touches only its own parameters.
+    const bool done = query ? K == 0 || !program.second_order : product && k == 0;  // then l[0] is known
+    const int rates_of = query ? (program.second_order ? K - 1 : -1) : product ? k - 1 : goal == Goal::step ? k : -1;
+    const float* rates = g.rates + std::int64_t{rate_row(max(rates_of, 0))} * program.parameters;
+    const auto read_rates = [&](const MlpWeights& at) {
+      Four rate;
+      if (rates_of >= 0) {
+#pragma unroll
+        for (int r = 0; r < 4; ++r)
+          if (r < at.count) rate.number[r] = __ldg(rates + at.flat + r * at.flat_row);
+      }
+      return rate;
+    };
+    const auto use = [&](const MlpWeights& at, const Four& rate, const float(&sum)[4]) {
+      if (goal == Goal::step) {
+        float* to = weights(k + 1);
+#pragma unroll
+        for (int r = 0; r < 4; ++r) {
+          const int place = at.shared + r * at.row;
+          to[place] = fmaf(-rate.number[r], sum[r], pass.w[place]);
+          if (program.learned_rates) direction[place] = sum[r];  // of the last step, for the query's pass
+        }
+        return;
+      }
+      if (query && g.adapted.data) {
+#pragma unroll
+        for (int r = 0; r < 4; ++r)
+          if (r < at.count)
+            g.adapted.data[task * g.adapted.stride + at.flat + r * at.flat_row] = pass.w[at.shared + r * at.row];
+      }
+      if (program.learned_rates && !product) {
+        // g[k] * l[k+1]; a query's pass also gives all the others their zeros.
+#pragma unroll 1
+        for (int row = query ? 0 : rate_row(k); row <= (query ? program.rate_rows - 1 : rate_row(k)); ++row) {
+#pragma unroll
+          for (int r = 0; r < 4; ++r) {
+            if (r >= at.count) continue;
+            const int place = at.shared + r * at.row;
+            float& gradient = out[program.parameters * (row + 1) + at.flat + r * at.flat_row];
+            if (!query)
+              gradient = at.adapted ? fmaf(-sum[r], adjoint[place], gradient) : 0.0f;
+            else
+              gradient = at.adapted && K > 0 && row == rate_row(K - 1) ? -direction[place] * sum[r] : 0.0f;
+          }
+        }
+      }
+      if (goal == Goal::again) return;
+#pragma unroll
+      for (int r = 0; r < 4; ++r) {
+        const int place = at.shared + r * at.row;
+        const float value = product ? adjoint[place] - sum[r] : sum[r];
+        if (done && r < at.count) out[at.flat + r * at.flat_row] = value;
+        if (program.second_order && !done) direction[place] = rate.number[r] * value;
+        if (pulls) adjoint[place] = value;
+      }
+    };
+    if (goal != Goal::again || program.learned_rates) {
+      mlp_weights(b, pass, read_rates, use);
+      __syncthreads();
+    }
+
+    if (goal == Goal::step) {
+      if (++k == K) goal = Goal::query;
+    } else if (goal == Goal::again && program.second_order) {
+      goal = Goal::product;
+    } else {
+      // l[k] is known; the last step's tape and gradient are still there.
+      if (query && !pulls) break;
+      if (query && program.second_order && K > 0) {
+        k = K - 1, goal = Goal::product;
+        continue;
+      }
+      k = query ? K - 2 : k - 1;
+      if (k < 0) break;
+      goal = Goal::again;
+    }
   }
-  for_each_parameter(b, [&](int flat, int at, const MlpLayer&) { out[flat] = adjoint[at]; });
 }
 
 }  // namespace
