@@ -74,67 +74,114 @@ __device__ __forceinline__ float clamp_value(float g, float limit) {
   return limit > 0.0f ? fminf(fmaxf(g, -limit), limit) : g;
 }
 
-/// The mean of a column by the balanced tree over tasks; sums wait at their level until their partner comes.
-__device__ float tree_mean(const Arguments& a, int column, int& bad_task) {
-  float waiting[kLevels] = {};
-  const float* next = a.rows + column;
-  bad_task = -1;
-  const auto take = [&](int task) {
-    const float value = next[task * a.stride];
-    if (!is_finite(value) && bad_task < 0) bad_task = task;
-    return value;
-  };
-  const int fours = a.tasks / 4;
-  for (int four = 0; four < fours; ++four) {
-    const float v0 = take(4 * four), v1 = take(4 * four + 1), v2 = take(4 * four + 2), v3 = take(4 * four + 3);
-    float sum = (v0 + v1) + (v2 + v3);
-    bool placed = false;
+/// Sums of a column wait at their level until their partner comes; `number` counts the sums that came to the lowest
+/// level before.
+template <int lowest>
+__device__ __forceinline__ void place_sum(float (&waiting)[kLevels], int number, float sum) {
+  bool placed = false;
 #pragma unroll
-    for (int level = 0; level < kLevels; ++level) {
-      if (placed) continue;
-      if (four >> level & 1) {
-        sum = waiting[level] + sum;
-      } else {
-        waiting[level] = sum;
-        placed = true;
-      }
+  for (int level = lowest; level < kLevels; ++level) {
+    if (placed) continue;
+    if (number >> (level - lowest) & 1) {
+      sum = waiting[level] + sum;
+    } else {
+      waiting[level] = sum;
+      placed = true;
     }
   }
-  bool any = false;
-  float sum = 0.0f;
-  const int rest = 4 * fours;
-  if (rest < a.tasks) sum = take(rest), any = true;
-  if (rest + 1 < a.tasks) sum = sum + take(rest + 1);
-  if (rest + 2 < a.tasks) sum = sum + take(rest + 2);
+}
+
+/// The mean of a column by the balanced tree over tasks. Sixteen tasks are asked for at once, which is a tree by
+/// itself, and those behind the last sixteen before all others.
+__device__ __forceinline__ float tree_mean(const Arguments& a, int column) {
+  constexpr int kGroup = 16;
+  float waiting[kLevels] = {};
+  const float* next = a.rows + column;
+  const int groups = a.tasks / kGroup, left = a.tasks % kGroup;
+  float rest[kGroup], value[kGroup];
+  const float* behind = next + static_cast<std::int64_t>(groups) * kGroup * a.stride;
+#pragma unroll
+  for (int i = 0; i < kGroup - 1; ++i) rest[i] = i < left ? __ldg(behind + i * a.stride) : 0.0f;
+#pragma unroll 1
+  for (int group = 0; group < groups; ++group) {
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) value[i] = __ldg(next + i * a.stride);
+    next += kGroup * a.stride;
+#pragma unroll
+    for (int distance = 1; distance < kGroup; distance *= 2) {
+#pragma unroll
+      for (int i = 0; i < kGroup; i += 2 * distance) value[i] = value[i] + value[i + distance];
+    }
+    place_sum<2>(waiting, group, value[0]);
+  }
+  // Chosen by comparisons: an index computed at run time would put the sums into local memory.
+  const int fours = left / 4;
+  const auto four = [&](int i) { return (rest[i] + rest[i + 1]) + (rest[i + 2] + rest[i + 3]); };
+  waiting[1] = four(0) + four(4), waiting[0] = fours == 3 ? four(8) : four(0);
+  const auto single = [&](int i) {
+    const float low = fours == 0 ? rest[i] : rest[4 + i], high = fours == 2 ? rest[8 + i] : rest[12 + i];
+    return fours < 2 ? low : high;
+  };
+  bool any = left % 4 > 0;
+  float sum = any ? single(0) : 0.0f;
+  if (left % 4 > 1) sum = sum + single(1);
+  if (left % 4 > 2) sum = sum + single(2);
 #pragma unroll
   for (int level = 0; level < kLevels; ++level)
-    if (fours >> level & 1) sum = any ? waiting[level] + sum : waiting[level], any = true;
+    if (a.tasks / 4 >> level & 1) sum = any ? waiting[level] + sum : waiting[level], any = true;
   return sum / static_cast<float>(a.tasks);
 }
 
-/// What becomes of element i of the parameters, or of what follows the gradient in a row.
-__device__ __forceinline__ void update_column(const Arguments& a, int column, float scale) {
+/// The first task whose number of a column is not finite, or -1.
+__device__ __forceinline__ int bad_task_of(const float* next, std::int64_t stride, int tasks) {
+#pragma unroll 1
+  for (int task = 0; task < tasks; ++task)
+    if (!is_finite(next[task * stride])) return task;
+  return -1;
+}
+
+/// What the update of element i of the parameters reads, or of what follows the gradient in a row.
+struct Column {
+  float mean, old, first, second;
+};
+__device__ __forceinline__ Column read_column(const Arguments& a, int column) {
+  const RowLayout& layout = a.layout;
+  Column c{};
+  if (column >= layout.support_loss_at()) return c;
+  c.mean = __ldcg(a.mean + column);
+  if (column < layout.gradient) {
+    c.old = a.meta[column];
+    if (a.first) c.first = a.first[column];
+    if (a.second) c.second = a.second[column];
+  } else if (column < layout.second_at() && a.running) {
+    c.old = a.running[column - layout.statistics_at()];
+  }
+  return c;
+}
+/// What all columns' updates share.
+struct Update {
+  float rate, scale, correction1, correction2;
+};
+__device__ __forceinline__ void update_column(const Arguments& a, int column, const Column& c, const Update& update) {
   const RowLayout& layout = a.layout;
   if (column < layout.gradient) {
-    const float g = clamp_value(__ldcg(a.mean + column), a.clip_value) * scale;
+    const float g = clamp_value(c.mean, a.clip_value) * update.scale;
     float direction = g;
     if (a.rule == OuterStep::Rule::sgd && a.first) {
-      direction = a.momentum * a.first[column] + g;
+      direction = a.momentum * c.first + g;
       a.first[column] = direction;
     } else if (a.rule == OuterStep::Rule::adam) {
-      const float m = a.beta1 * a.first[column] + a.rest1 * g;
-      const float v = a.beta2 * a.second[column] + a.rest2 * g * g;
+      const float m = a.beta1 * c.first + a.rest1 * g;
+      const float v = a.beta2 * c.second + a.rest2 * g * g;
       a.first[column] = m;
       a.second[column] = v;
-      direction = m / a.workspace->correction1 / (sqrtf(v / a.workspace->correction2) + a.eps);
+      direction = m / update.correction1 / (sqrtf(v / update.correction2) + a.eps);
     }
-    a.meta[column] -= static_cast<float>(a.control[kControlRate]) * direction;
+    a.meta[column] = c.old - update.rate * direction;
   } else if (column < layout.second_at()) {
-    if (!a.running) return;
-    float& average = a.running[column - layout.statistics_at()];
-    average += a.running_momentum * (__ldcg(a.mean + column) - average);
+    if (a.running) a.running[column - layout.statistics_at()] = c.old + a.running_momentum * (c.mean - c.old);
   } else if (column < layout.support_loss_at()) {
-    if (a.inner_second) a.inner_second[column - layout.second_at()] = __ldcg(a.mean + column);
+    if (a.inner_second) a.inner_second[column - layout.second_at()] = c.mean;
   }
 }
 
@@ -160,93 +207,153 @@ __device__ void tie(const Arguments& a, const Tied& tied, double* partial, doubl
   }
 }
 
-/// One thread: the report, the halt flag, and what the update shall do.
-__device__ void decide(const Arguments& a, double squares, double clipped) {
-  Workspace& w = *a.workspace;
-  const RowLayout& layout = a.layout;
-  const ReportLayout report{layout.steps};
-  const unsigned long long bad = atomicExch(&w.bad, 0ULL);
-  bool halted = a.halted && *a.halted != 0.0;
-  if (bad && a.halt_on_nonfinite) halted = true;
-  if (a.halted) *a.halted = halted;
-  if (a.reports) {
-    double* out = a.reports + static_cast<std::int64_t>(a.control[kControlReportSlot]) * a.report_stride;
-    for (int k = 0; k < layout.steps; ++k) out[k] = __ldcg(a.mean + layout.support_loss_at() + k);
-    out[report.query_loss_at()] = __ldcg(a.mean + layout.query_loss_at());
-    out[report.hits_at()] = __ldcg(a.mean + layout.hits_at());
-    out[report.norm_at()] = sqrt(squares);
-    const long long place = static_cast<long long>(~bad);
-    const long long task = place / (layout.steps + 2);
-    out[report.bad_task_at()] = !bad ? -1.0 : task < a.tasks ? static_cast<double>(task) : 0.0;
-    out[report.bad_step_at()] = bad ? static_cast<double>(place % (layout.steps + 2)) : -1.0;
-    out[report.halted_at()] = halted;
-  }
-  const double length = sqrt(clipped);
-  w.scale = a.clip_norm > 0.0 && length > a.clip_norm ? static_cast<float>(a.clip_norm / length) : 1.0f;
-  const bool apply = a.rule != OuterStep::Rule::none && !halted && !bad;
-  w.apply = apply;
-  if (!apply) return;
-  const double n = a.applied[kAppliedSteps] + 1.0;
-  w.correction1 = static_cast<float>(adam_correction(a.exact_beta1, n));
-  w.correction2 = static_cast<float>(adam_correction(a.exact_beta2, n));
-  count_applied(a.applied, layout);
+/// block_sum of two numbers at once.
+__device__ __forceinline__ double2 block_sums(double2 value, double2* partial) {
+  value.x = warp_sum(value.x), value.y = warp_sum(value.y);
+  if (threadIdx.x % kWarp == 0) partial[threadIdx.x / kWarp] = value;
+  __syncthreads();
+  double2 sum = partial[0];
+#pragma unroll
+  for (int warp = 1; warp < kThreads / kWarp; ++warp) sum.x += partial[warp].x, sum.y += partial[warp].y;
+  __syncthreads();
+  return sum;
 }
 
-__global__ void __launch_bounds__(kThreads, 2) reduce_rows(Arguments a, Tied tied, int finish) {
+/// What an update reads from memory, and nothing before the last block writes.
+struct Inputs {
+  double rate, slot, halted, applied;
+};
+
+/// One thread: the rest of the report.
+__device__ __forceinline__ void report_state(const Arguments& a, double* out, double squares, unsigned long long bad,
+                                             bool halted) {
+  const ReportLayout report{a.layout.steps};
+  int task = -1, step = -1;
+  if (bad) {
+    const auto steps = static_cast<unsigned>(a.layout.steps + 2);
+    const unsigned long long place = ~bad, of_task = place / steps;
+    task = of_task < static_cast<unsigned long long>(a.tasks) ? static_cast<int>(of_task) : 0;
+    step = static_cast<int>(place % steps);
+  }
+  out[report.norm_at()] = sqrt(squares);
+  out[report.bad_task_at()] = task;
+  out[report.bad_step_at()] = step;
+  out[report.halted_at()] = halted;
+}
+
+constexpr int kBatch = 4;  ///< columns that a thread of the last block asks for at once
+__device__ __forceinline__ void read_batch(const Arguments& a, int first, Column (&columns)[kBatch]) {
+#pragma unroll
+  for (int i = 0; i < kBatch; ++i) columns[i] = read_column(a, first + i * kThreads);
+}
+
+__global__ void __launch_bounds__(kThreads, 2)
+    reduce_rows(const __grid_constant__ Arguments a, const __grid_constant__ Tied tied, int finish) {
+  CUMETA_SHARED(double2, partials, kThreads / kWarp);
   CUMETA_SHARED(double, partial, kThreads / kWarp);
+  CUMETA_SHARED(float, corrections, 2);
+  CUMETA_SHARED(unsigned long long, bad_place, 1);
   CUMETA_SHARED(int, is_last, 1);
   Workspace& w = *a.workspace;
-  const int size = a.layout.size();
-  double squares = 0.0, clipped = 0.0;
+  const int size = a.layout.size(), thread = static_cast<int>(threadIdx.x);
+  const Inputs inputs{a.control ? a.control[kControlRate] : 0.0, a.control ? a.control[kControlReportSlot] : 0.0,
+                      a.halted ? *a.halted : 0.0, a.applied ? a.applied[kAppliedSteps] : 0.0};
+  double2 squares{};
   for (int column = blockIdx.x * kThreads + threadIdx.x; column < size; column += gridDim.x * kThreads) {
-    int bad_task;
-    const float mean = tree_mean(a, column, bad_task);
+    const float mean = tree_mean(a, column);
     a.mean[column] = mean;
-    if (const int step = judged_step(a.layout, column); step >= 0) {
-      if (bad_task >= 0)
-        mark_bad(a, bad_task, step);
-      else if (!is_finite(mean))
-        mark_bad(a, a.tasks, a.layout.steps + 1);  // every row is finite, their sum is not
+    if (!is_finite(mean)) {
+      // A sum keeps what is not finite.
+      if (const int step = judged_step(a.layout, column); step >= 0) {
+        const int bad_task = bad_task_of(a.rows + column, a.stride, a.tasks);
+        if (bad_task >= 0)
+          mark_bad(a, bad_task, step);
+        else
+          mark_bad(a, a.tasks, a.layout.steps + 1);  // every row is finite, their sum is not
+      }
     }
     if (column < a.layout.gradient && !is_tied(tied, column)) {
       const double limited = clamp_value(mean, a.clip_value);
-      squares += double(mean) * mean, clipped += limited * limited;
+      squares.x += double(mean) * mean, squares.y += limited * limited;
     }
   }
-  squares = block_sum(squares, partial);
-  clipped = block_sum(clipped, partial);
-  if (threadIdx.x == 0) w.squares[blockIdx.x] = squares, w.clipped[blockIdx.x] = clipped;
-  // Behind block_sum's barriers thread 0's fence covers what the whole block wrote.
-  __threadfence();
-  if (threadIdx.x == 0) is_last[0] = atomicAdd(&w.finished, 1u) == gridDim.x - 1;
+  squares = block_sums(squares, partials);
+  if (thread == 0) {
+    w.squares[blockIdx.x] = squares.x, w.clipped[blockIdx.x] = squares.y;
+    // Behind block_sums' barriers this fence covers what the whole block wrote.
+    __threadfence();
+    is_last[0] = atomicAdd(&w.finished, 1u) == gridDim.x - 1;
+    __threadfence();
+  } else if (thread >= kThreads - 2 && a.rule == OuterStep::Rule::adam) {
+    // While the first warp waits for memory; should this be the last block, it has them.
+    const bool second = thread == kThreads - 1;
+    corrections[second] =
+        static_cast<float>(adam_correction(second ? a.exact_beta2 : a.exact_beta1, inputs.applied + 1.0));
+  }
   __syncthreads();
   if (!is_last[0]) return;
 
-  __threadfence();
-  double tied_squares, tied_clipped;
-  tie(a, tied, partial, tied_squares, tied_clipped);
-  squares = clipped = 0.0;
-  for (unsigned block = threadIdx.x; block < gridDim.x; block += kThreads)
-    squares += __ldcg(w.squares + block), clipped += __ldcg(w.clipped + block);
-  squares = block_sum(squares, partial) + tied_squares;
-  clipped = block_sum(clipped, partial) + tied_clipped;
-  if (threadIdx.x == 0) {
-    decide(a, squares, clipped);
+  double tied_squares = 0.0, tied_clipped = 0.0;
+  if (tied.count > 0) {
+    tie(a, tied, partial, tied_squares, tied_clipped);
+    __syncthreads();  // the sums it wrote are read below
+  }
+  const int end = finish && a.rule != OuterStep::Rule::none ? a.layout.support_loss_at() : 0;
+  Column columns[kBatch] = {};
+  if (end > 0) read_batch(a, thread, columns);
+  const int means = a.layout.steps + 2;  // support losses, query loss, hits
+  const float* losses = a.mean + a.layout.support_loss_at();
+  const float mean_of_a_loss = thread < means ? __ldcg(losses + thread) : 0.0f;
+  if (thread == 0) {
+    bad_place[0] = __ldcg(&w.bad);
     w.finished = 0;
   }
-  __syncthreads();
-  if (finish && w.apply != 0.0f) {
-    const float scale = w.scale;
-    for (int column = threadIdx.x; column < a.layout.support_loss_at(); column += kThreads)
-      update_column(a, column, scale);
+  squares = {};
+  for (unsigned block = threadIdx.x; block < gridDim.x; block += kThreads)
+    squares.x += __ldcg(w.squares + block), squares.y += __ldcg(w.clipped + block);
+  squares = block_sums(squares, partials);
+  squares.x += tied_squares, squares.y += tied_clipped;
+
+  const unsigned long long bad = bad_place[0];
+  const bool halted = inputs.halted != 0.0 || (bad && a.halt_on_nonfinite);
+  const bool apply = a.rule != OuterStep::Rule::none && !halted && !bad;
+  Update update{static_cast<float>(inputs.rate), 1.0f, 1.0f, 1.0f};
+  if (a.rule == OuterStep::Rule::adam) update.correction1 = corrections[0], update.correction2 = corrections[1];
+  if (a.clip_norm > 0.0) {
+    const double length = sqrt(squares.y);
+    if (length > a.clip_norm) update.scale = static_cast<float>(a.clip_norm / length);
+  }
+  if (apply) {
+    for (int first = 0; first < end; first += kBatch * kThreads) {
+      Column later[kBatch];
+      read_batch(a, first + kBatch * kThreads + thread, later);
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) {
+        update_column(a, first + i * kThreads + thread, columns[i], update);
+        columns[i] = later[i];
+      }
+    }
+  }
+  double* out = a.reports ? a.reports + static_cast<std::int64_t>(inputs.slot) * a.report_stride : nullptr;
+  if (out)
+    for (int i = thread; i < means; i += kThreads) out[i] = i == thread ? mean_of_a_loss : __ldcg(losses + i);
+  if (thread == kThreads - 1) {
+    // Not the thread that waited for all the others.
+    if (out) report_state(a, out, squares.x, bad, halted);
+    if (a.halted) *a.halted = halted;
+    if (bad) w.bad = 0;
+    w.apply = apply, w.scale = update.scale;
+    w.correction1 = update.correction1, w.correction2 = update.correction2;
+    if (apply) count_applied(a.applied, a.layout);
   }
 }
 
-__global__ void __launch_bounds__(kThreads, 4) update_columns(Arguments a) {
-  if (a.workspace->apply == 0.0f) return;
-  const float scale = a.workspace->scale;
+__global__ void __launch_bounds__(kThreads, 4) update_columns(const __grid_constant__ Arguments a) {
+  const Workspace& w = *a.workspace;
   const int column = blockIdx.x * kThreads + threadIdx.x;
-  if (column < a.layout.support_loss_at()) update_column(a, column, scale);
+  const Column c = read_column(a, column);
+  if (w.apply == 0.0f) return;
+  update_column(a, column, c, {static_cast<float>(a.control[kControlRate]), w.scale, w.correction1, w.correction2});
 }
 
 }  // namespace
