@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A lane's algebra on CUDA:  out[task][i] = f(a[task][i], b[task][i], c[task][i]), four numbers a thread where rows
+// A lane's algebra on CUDA:  out[task][i] = f(a[task][i], b[task][i], c[task][i]), four numbers at once where rows
 // are aligned.
 #include <cassert>
 #include <cmath>
@@ -33,24 +33,48 @@ struct Descend {
   __device__ float operator()(float w, float rate, float g) const { return fmaf(-rate, g, w); }
 };
 
+/// Vectors of a row that a thread asks for before it waits for the first.
+template <class Vector>
+constexpr int kAtOnce = sizeof(Vector) == sizeof(float) ? 4 : 2;
+
 template <class F, int inputs, class Vector>
 __global__ void __launch_bounds__(kThreads, 4) map_rows(F f, float* out, std::int64_t out_stride, TaskRows a,
-                                                        TaskRows b, TaskRows c, std::int64_t count, int tasks) {
-  const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (i >= count) return;
+                                                        TaskRows b, TaskRows c, std::int64_t size, int tasks) {
+  constexpr int width = sizeof(Vector) / sizeof(float), at_once = kAtOnce<Vector>;
+  const std::int64_t first = std::int64_t{blockIdx.x} * (kThreads * at_once) + threadIdx.x, count = size / width;
+  // What is left of a row behind its whole vectors.
+  const int left = static_cast<int>(size % width);
+  const bool has_left = blockIdx.x == gridDim.x - 1 && static_cast<int>(threadIdx.x) < left;
   for (std::int64_t task = blockIdx.y; task < tasks; task += gridDim.y) {
-    const Vector x = reinterpret_cast<const Vector*>(a.data + task * a.stride)[i];
-    Vector y{}, z{};
-    if constexpr (inputs > 1) y = reinterpret_cast<const Vector*>(b.data + task * b.stride)[i];
-    if constexpr (inputs > 2) z = reinterpret_cast<const Vector*>(c.data + task * c.stride)[i];
-    Vector result;
-    if constexpr (sizeof(Vector) == sizeof(float)) {
-      result = f(x, y, z);
-    } else {
-      result.x = f(x.x, y.x, z.x), result.y = f(x.y, y.y, z.y);
-      result.z = f(x.z, y.z, z.z), result.w = f(x.w, y.w, z.w);
+    const float *p = a.data + task * a.stride, *q = b.data + task * b.stride, *r = c.data + task * c.stride;
+    float* to = out + task * out_stride;
+    Vector x[at_once], y[at_once], z[at_once];
+#pragma unroll
+    for (int j = 0; j < at_once; ++j) {
+      x[j] = y[j] = z[j] = Vector{};
+      const std::int64_t i = first + j * kThreads;
+      if (i >= count) continue;
+      x[j] = reinterpret_cast<const Vector*>(p)[i];
+      if constexpr (inputs > 1) y[j] = reinterpret_cast<const Vector*>(q)[i];
+      if constexpr (inputs > 2) z[j] = reinterpret_cast<const Vector*>(r)[i];
     }
-    reinterpret_cast<Vector*>(out + task * out_stride)[i] = result;
+#pragma unroll
+    for (int j = 0; j < at_once; ++j) {
+      const std::int64_t i = first + j * kThreads;
+      if (i >= count) continue;
+      Vector result;
+      if constexpr (width == 1) {
+        result = f(x[j], y[j], z[j]);
+      } else {
+        result.x = f(x[j].x, y[j].x, z[j].x), result.y = f(x[j].y, y[j].y, z[j].y);
+        result.z = f(x[j].z, y[j].z, z[j].z), result.w = f(x[j].w, y[j].w, z[j].w);
+      }
+      reinterpret_cast<Vector*>(to)[i] = result;
+    }
+    if (has_left) {
+      const std::int64_t i = count * width + threadIdx.x;
+      to[i] = f(p[i], inputs > 1 ? q[i] : 0.0f, inputs > 2 ? r[i] : 0.0f);
+    }
   }
 }
 
@@ -111,11 +135,11 @@ dim3 grid_for(std::int64_t count, int tasks) { return {blocks_for(count, kThread
 template <int inputs, class F>
 void map(const CudaLane& lane, Op op, F f, Array out, Array a, Array b = {}, Array c = {}) {
   assert(out.number == Number::float32 && a.number == Number::float32);
-  const bool vectors = out.size % 4 == 0 && out.by_fours() && a.by_fours() && b.by_fours() && c.by_fours();
-  const std::int64_t count = vectors ? out.size / 4 : out.size;
+  const bool vectors = out.size >= 4 && out.by_fours() && a.by_fours() && b.by_fours() && c.by_fours();
   const auto kernel = vectors ? map_rows<F, inputs, float4> : map_rows<F, inputs, float>;
-  launch(lane, op, kernel, grid_for(count, out.tasks), kThreads, 0, f, out.row<float>(0), out.stride, TaskRows(a),
-         TaskRows(b), TaskRows(c), count, out.tasks);
+  const int a_block = kThreads * (vectors ? 4 * kAtOnce<float4> : kAtOnce<float>);
+  launch(lane, op, kernel, {blocks_for(out.size, a_block), task_blocks(out.tasks), 1}, kThreads, 0, f,
+         out.row<float>(0), out.stride, TaskRows(a), TaskRows(b), TaskRows(c), out.size, out.tasks);
 }
 
 }  // namespace
