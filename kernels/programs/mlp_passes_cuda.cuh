@@ -215,12 +215,25 @@ __device__ __forceinline__ void mlp_backward(const MlpBlock& b, const MlpPass& p
 
 /// Four weights of one output, one below the other: rows behind the last are zeros of the padding.
 struct MlpWeights {
-  int shared;  ///< of the first in a parameter vector; the others lie `row` apart
-  int row;
-  int flat;  ///< of the first in the flat vector; the others lie `flat_row` apart
-  int flat_row;
-  int count;  ///< true ones
+  int shared;      ///< of the first in a parameter vector
+  int shared_row;  ///< from one to the next
+  int flat;        ///< of the first in the flat vector
+  int flat_row;    ///< from one to the next
+  int count;       ///< true ones
   bool adapted;
+
+  /// Where they are in a flat vector; each in one instruction from the one before.
+  __device__ __forceinline__ void find(const float* vector, const float* (&each)[4]) const {
+    each[0] = offset_by(vector, flat);
+#pragma unroll
+    for (int r = 1; r < 4; ++r) each[r] = offset_by(each[r - 1], flat_row);
+  }
+  __device__ __forceinline__ void find(float* vector, float* (&each)[4]) const {
+    const float* found[4];
+    find(vector, found);
+#pragma unroll
+    for (int r = 0; r < 4; ++r) each[r] = const_cast<float*>(found[r]);
+  }
 };
 
 /// dw, or Rdw: calls prepare(MlpWeights) for what `use` shall find when it comes to use(MlpWeights, prepared, sums).

@@ -11,6 +11,7 @@ struct Borders {
   TaskRows x, t, row, adapted;
   const float *theta, *rates;
   RowLayout layout;
+  float support_scale, query_scale;  ///< of a gradient of the loss
 };
 
 /// The number of row `at` of the padded examples, among all; -1: padding.
@@ -104,8 +105,6 @@ __global__ void __launch_bounds__(kMlpThreads, 1)
   const MlpBlock b{program, layout, shared};
   float* const out = g.row.data + task * g.row.stride;
   float *const adjoint = shared + layout.adjoint, *const direction = shared + layout.direction;
-  const float outputs = static_cast<float>(program.cross_entropy ? 1 : program.outputs());
-  const float gain = program.cross_entropy ? 1.0f : 2.0f;
   const int K = program.steps;
   const bool pulls = program.second_order || program.learned_rates;
   const auto weights = [&](int k) {
@@ -136,7 +135,7 @@ __global__ void __launch_bounds__(kMlpThreads, 1)
     pass.tape = shared + (query ? layout.second_tape : layout.support_tape);
     pass.tangents = shared + layout.second_tape;
     pass.tangent = product;
-    pass.scale = (query ? 1.0f : program.support_factor) * gain / (static_cast<float>(rows) * outputs);
+    pass.scale = query ? g.query_scale : g.support_scale;
     pass.w = weights(query ? K : k), pass.v = direction;
 
     mlp_forward(b, pass);
@@ -150,7 +149,7 @@ __global__ void __launch_bounds__(kMlpThreads, 1)
       const float hits = query && program.cross_entropy ? sum_of(shared + layout.hits, rows) : 0.0f;
       if (threadIdx.x == kMlpThreads - 1) {
         out[query ? g.layout.query_loss_at() : g.layout.support_loss_at() + k] =
-            loss / (static_cast<float>(rows) * outputs);
+            loss / static_cast<float>(rows * (program.cross_entropy ? 1 : program.outputs()));
         if (query) out[g.layout.hits_at()] = hits;
       }
     }
@@ -163,54 +162,62 @@ __global__ void __launch_bounds__(kMlpThreads, 1)
     const auto read_rates = [&](const MlpWeights& at) {
       Four rate;
       if (rates_of >= 0) {
+        const float* from[4];
+        at.find(rates, from);
 #pragma unroll
         for (int r = 0; r < 4; ++r)
-          if (r < at.count) rate.number[r] = __ldg(rates + at.flat + r * at.flat_row);
+          if (r < at.count) rate.number[r] = __ldg(from[r]);
       }
       return rate;
     };
     const auto use = [&](const MlpWeights& at, const Four& rate, const float(&sum)[4]) {
       if (goal == Goal::step) {
-        float* to = weights(k + 1);
+        const float* from = pass.w + at.shared;
+        float *to = weights(k + 1) + at.shared, *gradient = direction + at.shared;
 #pragma unroll
         for (int r = 0; r < 4; ++r) {
-          const int place = at.shared + r * at.row;
-          to[place] = fmaf(-rate.number[r], sum[r], pass.w[place]);
-          if (program.learned_rates) direction[place] = sum[r];  // of the last step, for the query's pass
+          to[r * at.shared_row] = fmaf(-rate.number[r], sum[r], from[r * at.shared_row]);
+          // of the last step, for the query's pass
+          if (program.learned_rates) gradient[r * at.shared_row] = sum[r];
         }
         return;
       }
+      float* to[4];
       if (query && g.adapted.data) {
+        at.find(g.adapted.data + task * g.adapted.stride, to);
 #pragma unroll
         for (int r = 0; r < 4; ++r)
-          if (r < at.count)
-            g.adapted.data[task * g.adapted.stride + at.flat + r * at.flat_row] = pass.w[at.shared + r * at.row];
+          if (r < at.count) *to[r] = pass.w[at.shared + r * at.shared_row];
       }
+      float *const l = adjoint + at.shared, *const moves = direction + at.shared;
       if (program.learned_rates && !product) {
         // g[k] * l[k+1]; a query's pass also gives all the others their zeros.
+        const int last = query ? program.rate_rows - 1 : rate_row(k);
 #pragma unroll 1
-        for (int row = query ? 0 : rate_row(k); row <= (query ? program.rate_rows - 1 : rate_row(k)); ++row) {
+        for (int row = query ? 0 : last; row <= last; ++row) {
+          at.find(out + program.parameters * (row + 1), to);
+          const bool counts = at.adapted && (!query || (K > 0 && row == rate_row(K - 1)));
 #pragma unroll
           for (int r = 0; r < 4; ++r) {
             if (r >= at.count) continue;
-            const int place = at.shared + r * at.row;
-            float& gradient = out[program.parameters * (row + 1) + at.flat + r * at.flat_row];
-            if (!query)
-              gradient = at.adapted ? fmaf(-sum[r], adjoint[place], gradient) : 0.0f;
-            else
-              gradient = at.adapted && K > 0 && row == rate_row(K - 1) ? -direction[place] * sum[r] : 0.0f;
+            const float before = query ? 0.0f : *to[r], of_step = query ? moves[r * at.shared_row] : sum[r];
+            *to[r] = counts ? fmaf(-of_step, query ? sum[r] : l[r * at.shared_row], before) : before;
           }
         }
       }
       if (goal == Goal::again) return;
+      float value[4];
 #pragma unroll
       for (int r = 0; r < 4; ++r) {
-        const int place = at.shared + r * at.row;
-        const float value = product ? adjoint[place] - sum[r] : sum[r];
-        if (done && r < at.count) out[at.flat + r * at.flat_row] = value;
-        if (program.second_order && !done) direction[place] = rate.number[r] * value;
-        if (pulls) adjoint[place] = value;
+        value[r] = product ? l[r * at.shared_row] - sum[r] : sum[r];
+        if (program.second_order && !done) moves[r * at.shared_row] = rate.number[r] * value[r];
+        if (pulls) l[r * at.shared_row] = value[r];
       }
+      if (!done) return;
+      at.find(out, to);
+#pragma unroll
+      for (int r = 0; r < 4; ++r)
+        if (r < at.count) *to[r] = value[r];
     };
     if (goal != Goal::again || program.learned_rates) {
       mlp_weights(b, pass, read_rates, use);
@@ -245,13 +252,19 @@ bool runs_mlp_program(const CudaLane& lane, const MlpProgram& program) {
 void run_mlp_program(const CudaLane& lane, const MlpProgram& program, const MlpArrays& arrays,
                      const DrawnSinusoids& drawn) {
   const MlpSharedLayout layout = mlp_shared_layout(program);
+  // factor / n for classes, factor 2 / (n outputs) for squared errors
+  const auto scale = [](const MlpProgram& p, float factor, int n) {
+    return p.cross_entropy ? factor / static_cast<float>(n) : 2 * factor / static_cast<float>(n * p.outputs());
+  };
   const Borders borders{TaskRows(arrays.x),
                         TaskRows(arrays.t),
                         TaskRows(arrays.row),
                         TaskRows(arrays.adapted),
                         arrays.theta.row<const float>(0),
                         arrays.rates.row<const float>(0),
-                        arrays.layout};
+                        arrays.layout,
+                        scale(program, program.support_factor, program.support),
+                        scale(program, 1, program.query)};
   launch(lane, "small-model program", mlp_program, static_cast<unsigned>(arrays.row.tasks), kMlpThreads,
          static_cast<std::size_t>(mlp_shared_bytes(program)), program, layout, borders, drawn);
 }

@@ -17,9 +17,9 @@ constexpr int kMlpRows = 4;
 
 /// A thread's part of a sum: `part` of 2^power lanes of the warp.
 struct SharedSum {
-  int group, column;  ///< four rows from 4 group
-  int part, parts;
-  bool mine;  ///< this lane writes the result
+  int group, column;       ///< four rows from 4 group
+  int part, parts, power;  ///< parts = 2^power
+  bool mine;               ///< this lane writes the result
 };
 
 /// Calls use(SharedSum) for the sums of a matrix of groups x columns; whole warps come.
@@ -32,7 +32,7 @@ __device__ __forceinline__ void for_each_sum(int groups, int columns, const Fast
   for (int first = static_cast<int>(threadIdx.x) / kWarp * a_warp; first < sums; first += a_block) {
     const int at = first + (lane & (a_warp - 1)), some = min(at, sums - 1);
     const int group = by_columns.quotient(some), part = lane >> (5 - power);
-    use(SharedSum{group, some - group * columns, part, 1 << power, part == 0 && at < sums});
+    use(SharedSum{group, some - group * columns, part, 1 << power, power, part == 0 && at < sums});
   }
 }
 
@@ -64,10 +64,11 @@ template <bool transposed>
 __device__ __forceinline__ void add_rows(const SharedSum& c, const float* a, const float* b, int b_row, int depth,
                                          float (&sum)[kMlpRows]) {
   const int step = 4 * c.parts, b_step = transposed ? step : step * b_row;
+  const int fours = ((depth + 3) / 4 + c.parts - 1 - c.part) >> c.power;
   a += 16 * c.part;
   b += transposed ? 4 * c.part : 4 * c.part * b_row;
 #pragma unroll 2
-  for (int k = 4 * c.part; k < depth; k += step) {
+  for (int i = 0; i < fours; ++i) {
     const float4 right = transposed ? four_at(b) : make_float4(b[0], b[b_row], b[2 * b_row], b[3 * b_row]);
     add_product(sum, four_at(a), right.x), add_product(sum, four_at(a + 4), right.y);
     add_product(sum, four_at(a + 8), right.z), add_product(sum, four_at(a + 12), right.w);
