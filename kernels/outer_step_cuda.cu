@@ -207,7 +207,7 @@ __device__ void tie(const Arguments& a, const Tied& tied, double* partial, doubl
   }
 }
 
-/// block_sum of two numbers at once.
+/// block_sum of two numbers at once; `partial` is free again behind the caller's next barrier.
 __device__ __forceinline__ double2 block_sums(double2 value, double2* partial) {
   value.x = warp_sum(value.x), value.y = warp_sum(value.y);
   if (threadIdx.x % kWarp == 0) partial[threadIdx.x / kWarp] = value;
@@ -215,7 +215,6 @@ __device__ __forceinline__ double2 block_sums(double2 value, double2* partial) {
   double2 sum = partial[0];
 #pragma unroll
   for (int warp = 1; warp < kThreads / kWarp; ++warp) sum.x += partial[warp].x, sum.y += partial[warp].y;
-  __syncthreads();
   return sum;
 }
 
@@ -280,15 +279,17 @@ __global__ void __launch_bounds__(kThreads, 2)
   squares = block_sums(squares, partials);
   if (thread == 0) {
     w.squares[blockIdx.x] = squares.x, w.clipped[blockIdx.x] = squares.y;
-    // Behind block_sums' barriers this fence covers what the whole block wrote.
+    // Behind block_sums' barrier this fence covers what the whole block wrote.
     __threadfence();
     is_last[0] = atomicAdd(&w.finished, 1u) == gridDim.x - 1;
     __threadfence();
-  } else if (thread >= kThreads - 2 && a.rule == OuterStep::Rule::adam) {
+  } else if (thread >= kThreads - 2) {
     // While the first warp waits for memory; should this be the last block, it has them.
     const bool second = thread == kThreads - 1;
     corrections[second] =
-        static_cast<float>(adam_correction(second ? a.exact_beta2 : a.exact_beta1, inputs.applied + 1.0));
+        a.rule != OuterStep::Rule::adam
+            ? 1.0f
+            : static_cast<float>(adam_correction(second ? a.exact_beta2 : a.exact_beta1, inputs.applied + 1.0));
   }
   __syncthreads();
   if (!is_last[0]) return;
@@ -317,8 +318,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   const unsigned long long bad = bad_place[0];
   const bool halted = inputs.halted != 0.0 || (bad && a.halt_on_nonfinite);
   const bool apply = a.rule != OuterStep::Rule::none && !halted && !bad;
-  Update update{static_cast<float>(inputs.rate), 1.0f, 1.0f, 1.0f};
-  if (a.rule == OuterStep::Rule::adam) update.correction1 = corrections[0], update.correction2 = corrections[1];
+  Update update{static_cast<float>(inputs.rate), 1.0f, corrections[0], corrections[1]};
   if (a.clip_norm > 0.0) {
     const double length = sqrt(squares.y);
     if (length > a.clip_norm) update.scale = static_cast<float>(a.clip_norm / length);
