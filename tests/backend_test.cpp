@@ -62,10 +62,18 @@ const Operation kOperations[] = {
 TEST_P(BackendTest, AlgebraIsItsFormulaOnRowsAndSharedRows) {
   CUMETA_OPEN_OR_SKIP(backend, GetParam());
   for (const Operation& operation : kOperations)
-    for (const int size : {1, 7, 64, 1761})
+    for (const auto& [size, lie] : std::vector<std::pair<int, Rows>>{{1, Rows::anywhere},
+                                                                     {7, Rows::anywhere},
+                                                                     {64, Rows::anywhere},
+                                                                     {1761, Rows::anywhere},
+                                                                     {3, Rows::aligned},
+                                                                     {64, Rows::aligned},
+                                                                     {1761, Rows::aligned},
+                                                                     {4099, Rows::aligned}})
       for (const int shared : {0, 1, 2, 4, 7}) {  // bits: a, b, c are one row for all tasks
         SCOPED_TRACE(std::string(operation.what) + " of " + std::to_string(size) + " numbers, shared " +
-                     std::to_string(shared));
+                     std::to_string(shared) + (lie == Rows::aligned ? ", aligned" : ""));
+        const RowsLie rows_lie(lie);
         const auto seed = static_cast<unsigned>(size + shared);
         GuardedArray out(backend, kTasks, size);
         const std::vector<double> before = draw(kTasks * size, seed);

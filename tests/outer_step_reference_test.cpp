@@ -103,10 +103,14 @@ std::vector<Scenario> scenarios() {
   std::vector<Scenario> all;
   all.push_back({"none", step_of(Rule::none, small)});
   all.push_back({"no_inner_steps", step_of(Rule::sgd, {.gradient = 1, .steps = 0}), 1});
-  for (const int tasks : {1, 2, 3, 5, 7, 8, 11, 25, 32, 70}) all.push_back({"sgd", step_of(Rule::sgd, small), tasks});
+  for (const int tasks : {1, 2, 3, 5, 7, 8, 11, 14, 15, 16, 25, 32, 70})
+    all.push_back({"sgd", step_of(Rule::sgd, small), tasks});
   all.push_back({"momentum", step_of(Rule::sgd, full), 6, 4, 0.2, true});
   all.back().step.momentum = 0.9;
   all.push_back({"adam", step_of(Rule::adam, full), 25, 5, 1e-3, true, true});
+  all.push_back({"adam_of_several_rounds",
+                 step_of(Rule::adam, {.gradient = 2500, .statistics = 7, .second = 300, .steps = 3}), 9, 3, 1e-3, true,
+                 true});
   all.push_back({"adam_large", step_of(Rule::adam, {.gradient = 120001, .steps = 1}), 3, 2, 1e-3, true, true});
   all.push_back({"clip_value", step_of(Rule::sgd, small)});
   all.back().step.clip_value = 0.15;
