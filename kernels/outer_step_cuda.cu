@@ -240,13 +240,13 @@ __device__ __forceinline__ void report_state(const Arguments& a, double* out, do
   out[report.halted_at()] = halted;
 }
 
-constexpr int kBatch = 4;  ///< columns that a thread of the last block asks for at once
+constexpr int kBatch = 3;  ///< columns that a thread of the last block asks for at once
 __device__ __forceinline__ void read_batch(const Arguments& a, int first, Column (&columns)[kBatch]) {
 #pragma unroll
   for (int i = 0; i < kBatch; ++i) columns[i] = read_column(a, first + i * kThreads);
 }
 
-__global__ void __launch_bounds__(kThreads, 2)
+__global__ void __launch_bounds__(kThreads, 4)
     reduce_rows(const __grid_constant__ Arguments a, const __grid_constant__ Tied tied, int finish) {
   CUMETA_SHARED(double2, partials, kThreads / kWarp);
   CUMETA_SHARED(double, partial, kThreads / kWarp);

@@ -23,12 +23,11 @@ __device__ __forceinline__ int example_of(const MlpBlock& b, int at) {
 
 /// The task's examples into shared memory; drawn here where the program draws. Arrives with the thread's copies.
 __device__ __forceinline__ void load_examples(const MlpBlock& b, const Borders& g, const DrawnSinusoids& drawn,
-                                              std::int64_t task) {
+                                              std::uint64_t iteration, std::int64_t task) {
   const int inputs = b.p.layer[0].inputs, targets = b.p.targets();
   const float one = b.p.layer[0].bias ? 1.0f : 0.0f;
   float *x = b.shared + b.s.x, *t = b.shared + b.s.t;
   if (drawn.control) {
-    const auto iteration = static_cast<std::uint64_t>(drawn.control[kControlIteration]);
 #pragma unroll 1
     for (int at = threadIdx.x; at < b.s.examples; at += kMlpThreads) {
       const int e = example_of(b, at);
@@ -112,8 +111,10 @@ __global__ void __launch_bounds__(kMlpThreads, 1)
   };
   const auto rate_row = [&](int k) { return min(k, program.rate_rows - 1); };
 
+  // Asked for first: the draws wait for it.
+  const double iteration = drawn.control ? drawn.control[kControlIteration] : 0.0;
   load_weights(b, g.theta, weights(0));
-  load_examples(b, g, drawn, task);
+  load_examples(b, g, drawn, static_cast<std::uint64_t>(iteration), task);
   const int zeros = layout.weights + layout.vector;
 #pragma unroll 4
   for (int i = zeros / 4 + static_cast<int>(threadIdx.x); i < layout.size / 4; i += kMlpThreads)
