@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Forward, loss, backward of a small fully connected model and their tangents, by one block in shared memory. A tape is
-// y, dy, dz of every layer (z before, y after the activation); a tangent tape is laid out the same. One code runs both:
-// it is short because a block fetches every instruction of it anew.
+// y and dz of every layer (z before, y after the activation), and dy of a tanh; a tangent tape is laid out the same.
+// One code runs both: it is short because a block fetches every instruction of it anew.
 #pragma once
 #include "kernels/programs/mlp_program.h"
 #include "kernels/programs/mlp_tile_cuda.cuh"
@@ -178,13 +178,14 @@ __device__ __forceinline__ void mlp_class_loss(const MlpBlock& b, const MlpPass&
   __syncthreads();
 }
 
-/// dy, dz of the layers below the last, or Rdz.
+/// dz of the layers below the last, with dy where a tanh is; or Rdz.
 __device__ __forceinline__ void mlp_backward(const MlpBlock& b, const MlpPass& pass) {
   const int groups = (pass.rows + kMlpRows - 1) / kMlpRows;
 #pragma unroll 1
   for (int i = b.p.layers - 1; i > 0; --i) {
     const MlpPlace &place = b.s.place[i], &below = b.s.place[i - 1];
     const MlpLayer& layer_below = b.p.layer[i - 1];
+    const bool bends = layer_below.activation == Activation::tanh;
     for_each_sum(groups, b.p.layer[i].inputs, place.by_inputs, place.backward, [&](const SharedSum& c) {
       MlpRowSums sum = {};
       // dz w; or Rdz w, then dz v.
@@ -198,10 +199,10 @@ __device__ __forceinline__ void mlp_backward(const MlpBlock& b, const MlpPass& p
       MlpRowSums y;
       read_four(pass.tape + below.y + at, y);
       float* dy = pass.tape + below.dy + at;
-      if (!pass.tangent && c.mine) write_four(dy, sum);
+      if (bends && !pass.tangent && c.mine) write_four(dy, sum);
       pass_through(layer_below, y, sum);
-      if (pass.tangent && layer_below.activation == Activation::tanh) {
-        // The derivative of what passes through along Ry, dy held: only tanh bends.
+      if (bends && pass.tangent) {
+        // The derivative of what passes through along Ry, dy held.
         MlpRowSums Ry, of_dy;
         read_four(pass.tangents + below.y + at, Ry), read_four(dy, of_dy);
 #pragma unroll

@@ -106,7 +106,7 @@ struct MlpPlace {
   int weight_row = 0;         ///< four times an odd number: four numbers at once, of rows or columns, meet in no bank
   int weight_depth = 0;       ///< inputs + bias, up to a multiple of four
   int columns = 0;            ///< of y, dy, dz, a multiple of four
-  int y = 0, dy = 0, dz = 0;  ///< in a tape
+  int y = 0, dz = 0, dy = 0;  ///< in a tape; dy where a tangent needs it: only tanh bends
   int forward = 0, backward = 0;  ///< 2^this lanes share a sum
   FastDivisor by_outputs, by_inputs, by_weight_row;
 };
@@ -147,8 +147,8 @@ inline MlpSharedLayout mlp_shared_layout(const MlpProgram& p) {
     at.weights = s.vector, at.weight_row = 4 * ((l.outputs + 3) / 4 | 1), at.weight_depth = fours(l.inputs + l.bias);
     s.vector += at.weight_depth * at.weight_row;
     at.columns = fours(l.outputs + (i + 1 < p.layers ? p.layer[i + 1].bias : 0));
-    at.y = s.tape, at.dy = s.tape + rows * at.columns, at.dz = s.tape + 2 * rows * at.columns;
-    s.tape += 3 * rows * at.columns;
+    at.y = s.tape, at.dz = s.tape + rows * at.columns, at.dy = s.tape + 2 * rows * at.columns;
+    s.tape += (l.activation == Activation::tanh ? 3 : 2) * rows * at.columns;
     at.forward = mlp_lanes_of_a_sum(rows / 4 * l.outputs, at.weight_depth / 4);
     at.backward = mlp_lanes_of_a_sum(rows / 4 * l.inputs, fours(l.outputs) / 4);
     at.by_outputs = FastDivisor(l.outputs), at.by_inputs = FastDivisor(l.inputs);
