@@ -110,7 +110,10 @@ void add_linear(std::vector<LayerCase>& cases) {
   for (const auto& c :
        {linear(1, 1, true, 1, 1), linear(1, 40, true, 10, 25), linear(40, 1, true, 10, 25), linear(3, 1, false, 1, 1),
         linear(64, 5, true, 5, 3), linear(64, 20, true, 20, 3), linear(65, 33, false, 3, 2), linear(2, 65, true, 1, 3),
-        linear(33, 17, true, 31, 3), linear(16, 16, false, 4, 3), linear(63, 64, true, 75, 1)})
+        linear(33, 17, true, 31, 3), linear(16, 16, false, 4, 3), linear(63, 64, true, 75, 1),
+        // few outputs: miniImageNet's head, more slices of k than one, more rows than a block has numbers
+        linear(800, 5, true, 5, 2), linear(515, 3, false, 21, 1), linear(270, 32, true, 2, 17),
+        linear(21, 11, true, 75, 18)})
     cases.push_back(c);
   LayerCase image_input = linear(1, 10, true, 3, 3);
   image_input.geometry.input = image(4, 3, 2);  // a flattened image
