@@ -47,9 +47,11 @@ constexpr std::int64_t scratch(const Conv2d& l, const Geometry& g, OnCpu) {
 /// On CUDA the pixels of a weight gradient are split over blocks where a task has many pixels and few tiles; the
 /// splits' sums stand in the scratch: [split][weights | bias].
 constexpr int weight_splits(int rows, int columns, std::int64_t pixels) {
-  const int height = rows <= 16 ? 16 : rows <= 32 ? 32 : 64, width = columns <= 32 ? 32 : 64;
-  const int tiles = ((rows + height - 1) / height) * ((columns + width - 1) / width);
-  const std::int64_t wanted = (64 + tiles - 1) / tiles, most = pixels / 512;
+  const int width = columns <= 32 ? 32 : 64, across = (columns + width - 1) / width;
+  const int tiles = ((rows + 63) / 64) * across;
+  // With few channels a task has one short tile or two: parts of 128 pixels and more.
+  const std::int64_t wanted = rows < 32 ? (128 + across - 1) / across : (64 + tiles - 1) / tiles;
+  const std::int64_t most = rows < 32 ? (pixels + 127) / 128 : pixels / 512;
   return static_cast<int>(most < 1 ? 1 : wanted < most ? wanted : most);
 }
 constexpr std::int64_t scratch(const Conv2d& l, const Geometry& g, OnCuda) {

@@ -229,6 +229,7 @@ __device__ inline void add_splits_block(const WeightCall& weights, const TaskRow
   if (i >= all) return;
   const float* row = weights.out + task * weights.out_stride + i;
   float sum = row[0];
+#pragma unroll 16
   for (int s = 1; s < weights.shape.splits; ++s)
     sum += row[static_cast<std::int64_t>(s) * (numbers + weights.shape.columns)];
   dw.of(task)[i] = sum;

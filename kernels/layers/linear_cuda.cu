@@ -2,10 +2,12 @@
 // Linear on CUDA: every pass is one or two products  C[m][n] = bias[n] + sum over terms and k of A[m][k] B[k][n],
 // a tangent's two terms in one loop, both products of a backward pass in one launch (blocks take roles).
 //   forward  Y = X W + b       backward  dX = dY W',  [dW; db] = [X 1]' dY  (a row of ones gives the bias' gradient)
-// Each sum runs over terms, then k, in order, in one thread (in TF32, by eights of k, in one warp): the bits are the
-// same for every tile.
+// Layers of more than 32 outputs take tiles: each sum runs over terms, then k, in order, in one thread (in TF32, by
+// eights of k, in one warp), so the bits are the same for every tile. Those of few outputs have too few tiles to fill a
+// GPU and give each number 1 to 64 threads instead, by k: a thread sums its slice of k, halves of the slices are added.
 #include "kernels/layers/linear.h"
 #include "kernels/tools/cuda_launch.cuh"
+#include "kernels/tools/fast_divisor.h"
 #include "kernels/tools/tensor_core_cuda.cuh"
 
 namespace cumeta {
@@ -27,7 +29,9 @@ struct Product {
   std::int64_t c_task;
   const float* bias;  ///< [n], or null
   std::int64_t bias_task;
-  int tiles_m, tiles_n;
+  int tiles_m, tiles_n;  ///< or blocks, 1
+  FastDivisor columns;   ///< n
+  int slices;            ///< of k, where each number has threads of its own
 };
 struct Products {
   Product product[2];
@@ -158,6 +162,52 @@ __global__ void __launch_bounds__(T::kThreads, 2) multiply(Products products, in
   }
 }
 
+constexpr int kFewThreads = 256, kMostSlices = 64;
+constexpr int slices_of(int k) {
+  int slices = 1;
+  while (slices < kMostSlices && k >= 16 * slices) slices *= 2;
+  return slices;
+}
+
+/// Thread t of a block takes number t mod (threads / slices) of the block's and the k of slice t / (threads / slices).
+__global__ void __launch_bounds__(kFewThreads, 4) multiply_few(const __grid_constant__ Products products, int tasks) {
+  CUMETA_SHARED(float, parts, kFewThreads);
+  const int thread = static_cast<int>(threadIdx.x);
+  int block = static_cast<int>(blockIdx.x), role = 0;
+  if (block >= products.product[0].tiles_m) block -= products.product[0].tiles_m, role = 1;
+  const Product& p = products.product[role];
+  const int numbers = kFewThreads / p.slices, slice = thread / numbers;
+  const int i = block * numbers + thread % numbers, m = p.columns.quotient(i), n = i - m * p.n;
+  const std::int64_t a_step = std::int64_t{p.slices} * p.a_k, b_step = std::int64_t{p.slices} * p.b_k;
+  for (std::int64_t task = blockIdx.y; task < tasks; task += gridDim.y) {
+    float sum = 0.0f;
+    if (m < p.m)
+      for (int t = 0; t < p.term_count; ++t) {
+        const LinearTerm& term = p.terms[t];
+        const float* b = term.b + task * term.b_task + (std::int64_t{n} * p.b_n + std::int64_t{slice} * p.b_k);
+        if (m < p.real_rows) {
+          const float* a = term.a + task * term.a_task + (std::int64_t{m} * p.a_m + std::int64_t{slice} * p.a_k);
+#pragma unroll 8
+          for (int k = slice; k < p.k; k += p.slices, a += a_step, b += b_step) sum = fmaf(*a, *b, sum);
+        } else if (term.ones != 0.0f) {
+#pragma unroll 8
+          for (int k = slice; k < p.k; k += p.slices, b += b_step) sum = fmaf(term.ones, *b, sum);
+        }
+      }
+    if (p.slices > 1) {
+      __syncthreads();  // the task before has read its parts
+      parts[thread] = sum;
+      for (int half = p.slices / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (slice < half) parts[thread] = sum += parts[thread + half * numbers];
+      }
+    }
+    if (slice > 0 || m >= p.m) continue;
+    const float* bias = p.bias ? p.bias + task * p.bias_task : nullptr;
+    p.c[task * p.c_task + i] = bias ? sum + bias[n] : sum;
+  }
+}
+
 class LinearPasses final : public LayerPasses {
  public:
   LinearPasses(const Linear& layer, const Geometry& g, const CudaLane& lane)
@@ -223,6 +273,20 @@ class LinearPasses final : public LayerPasses {
     p.bias = w.row<const float>(0) + std::int64_t{inputs_} * outputs_, p.bias_task = w.stride;
   }
 
+  /// By one task's sizes alone, as all that orders a sum. Under TF32 short inputs stay with the tensor cores.
+  bool few_outputs() const {
+    return outputs_ <= 32 && std::int64_t{rows_} * inputs_ * outputs_ <= 1 << 22 && (!lane_.tf32() || inputs_ >= 256);
+  }
+  void run_few(Op op, int tasks, Products products) const {
+    unsigned blocks = 0;
+    for (int i = 0; i < products.count; ++i) {
+      Product& p = products.product[i];
+      p.columns = FastDivisor(p.n), p.slices = slices_of(p.k);
+      p.tiles_m = static_cast<int>(blocks_for(std::int64_t{p.m} * p.n, kFewThreads / p.slices));
+      blocks += static_cast<unsigned>(p.tiles_m);
+    }
+    launch(lane_, op, multiply_few, dim3(blocks, task_blocks(tasks)), kFewThreads, 0, products, tasks);
+  }
   template <class T>
   void run_tiles(Op op, int tasks, Products products) const {
     unsigned tiles = 0;
@@ -243,6 +307,7 @@ class LinearPasses final : public LayerPasses {
         large = large && p.m > 48 && p.n > 48;
       }
     if (products.count == 0) return;
+    if (few_outputs()) return run_few(op, tasks, products);
     if (lane_.tf32())
       large ? run_tiles<LargeTileTf32>(op, tasks, products) : run_tiles<SmallTileTf32>(op, tasks, products);
     else

@@ -3,6 +3,7 @@
 // that finish them. Grid: x = task, y = the work of one task, longest first.
 #pragma once
 #include "kernels/tools/convolution_operands_cuda.cuh"
+#include "kernels/tools/short_convolution_cuda.cuh"
 
 namespace cumeta {
 
@@ -31,46 +32,7 @@ struct Tiles : WideTiles {
 // Where numbers move one by one.
 using TileM64N64 = WideTiles::M64N64;
 using TileM128N32 = WideTiles::M128N32;
-using TileM128N64Short = Tile<8, 8, 16, 8, 2, 8, 1>;
 using TileM32N32 = Tile<4, 4, 8, 8, 4, 8, 2>;
-using TileM16N64 = Tile<4, 4, 4, 16, 4, 8, 2>;
-
-struct GatherCall {
-  OperandPairs pairs;
-  GatherShape shape;
-  float* out = nullptr;
-  const float* bias = nullptr;
-  std::int64_t out_stride = 0, bias_stride = 0;
-  int column_tiles = 1;
-  bool vector_out = false;
-};
-
-struct WeightCall {
-  OperandPairs pairs;
-  WeightShape shape;
-  float* out = nullptr;  ///< dW, or with splits the partial sums [split][rows x columns | columns]
-  std::int64_t out_stride = 0;
-  const float* bias_source = nullptr;  ///< [pixels][columns], summed over pixels into `bias`
-  float* bias = nullptr;
-  std::int64_t bias_source_stride = 0, bias_stride = 0;
-  int row_tiles = 0, column_tiles = 1, bias_blocks = 0;
-  bool vector_out = false;
-};
-
-__device__ __forceinline__ void store_columns(float* out, int n, int columns, bool vector_out, float4 v) {
-  if (vector_out) {
-    if (n < columns) *reinterpret_cast<float4*>(out + n) = v;
-  } else {
-    const float values[4] = {v.x, v.y, v.z, v.w};
-#pragma unroll
-    for (int j = 0; j < 4; ++j)
-      if (n + j < columns) out[n + j] = values[j];
-  }
-}
-
-struct NoObserver {
-  __device__ void operator()(int, int, float4) const {}
-};
 
 /// `observe(m, n, v)` sees every finished number once more, bias added: rows m of the gather, columns n .. n + 3.
 template <class T, int VA, int VB, bool transposed, class Observe = NoObserver>

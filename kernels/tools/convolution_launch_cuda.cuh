@@ -123,7 +123,9 @@ class ConvolutionLaunches {
     const GatherTile tile = plan.tile;
     if (plan.vectors == Vectors::none) return go.template operator()<TileM64N64, 1, 1>();
     if (plan.vectors == Vectors::half) {
-      if (tile == GatherTile::m128n64_short) return go.template operator()<TileM128N64Short, 1, 4>();
+      constexpr int threads = Family::WeightM64N64::threads;
+      if (tile == GatherTile::short_m64n64) return go.template operator()<ShortForwardTile<64, 64, threads>, 1, 4>();
+      if (tile == GatherTile::short_m128n32) return go.template operator()<ShortForwardTile<128, 32, threads>, 1, 4>();
       return go.template operator()<TileM128N32, 1, 4>();
     }
     if (tile == GatherTile::m128n32) return go.template operator()<typename Family::M128N32, 4, 4>();
@@ -160,7 +162,9 @@ class ConvolutionLaunches {
       const Array db = split ? scratch_.slice(weight_size(), layer_.filters) : bias(dw);
       call.bias = db.row<float>(0), call.bias_stride = db.stride;
       call.bias_source = bias_source.row<float>(0), call.bias_source_stride = bias_source.stride;
-      call.bias_blocks = tiles_of(layer_.filters, 32) * weights_.splits;
+      // A short tile has the bias as a row; its source is what the first term multiplies.
+      call.bias_blocks = is_short(tile) ? 0 : tiles_of(layer_.filters, 32) * weights_.splits;
+      assert(!is_short(tile) || call.bias_source == pairs.b0);
     }
     return call;
   }
@@ -180,7 +184,11 @@ class ConvolutionLaunches {
   static void pick_weights(const BackwardPlan& plan, const Go& go) {
     if (plan.vectors == Vectors::none) return go.template operator()<TileM64N64, 1, 1>();
     if (plan.vectors == Vectors::half) {
-      if (plan.weight_tile == WeightTile::m16n64) return go.template operator()<TileM16N64, 1, 4>();
+      constexpr int threads = Family::WeightM64N64::threads;
+      if (plan.weight_tile == WeightTile::short_m16n64)
+        return go.template operator()<ShortWeightTile<16, 64, threads>, 1, 4>();
+      if (plan.weight_tile == WeightTile::short_m32n32)
+        return go.template operator()<ShortWeightTile<32, 32, threads>, 1, 4>();
       return go.template operator()<TileM32N32, 1, 4>();
     }
     if (plan.weight_tile == WeightTile::m64n32) return go.template operator()<typename Family::WeightM64N32, 4, 4>();

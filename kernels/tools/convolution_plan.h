@@ -49,16 +49,25 @@ struct WeightShape {
 };
 
 /// Names of the tiles that the kernels are compiled for (kernels/layers/conv2d_cuda.cu).
-enum class GatherTile { m64n64, m128n32, m20n64, m20n32, m128n64_short };
-enum class WeightTile { m64n64, m64n32, m32n32, m16n64 };
+/// The short ones are for few channels (kernels/tools/short_convolution_cuda.cuh).
+enum class GatherTile { m64n64, m128n32, m20n64, m20n32, short_m64n64, short_m128n32 };
+enum class WeightTile { m64n64, m64n32, m32n32, short_m16n64, short_m32n32 };
 
 constexpr int rows_of(GatherTile t) {
-  return t == GatherTile::m64n64 ? 64 : t == GatherTile::m128n32 || t == GatherTile::m128n64_short ? 128 : 20;
+  return t == GatherTile::m64n64 || t == GatherTile::short_m64n64     ? 64
+         : t == GatherTile::m128n32 || t == GatherTile::short_m128n32 ? 128
+                                                                      : 20;
 }
-constexpr int columns_of(GatherTile t) { return t == GatherTile::m128n32 || t == GatherTile::m20n32 ? 32 : 64; }
-constexpr int rows_of(WeightTile t) { return t == WeightTile::m32n32 ? 32 : t == WeightTile::m16n64 ? 16 : 64; }
-constexpr int columns_of(WeightTile t) { return t == WeightTile::m64n32 || t == WeightTile::m32n32 ? 32 : 64; }
+constexpr int columns_of(GatherTile t) {
+  return t == GatherTile::m128n32 || t == GatherTile::m20n32 || t == GatherTile::short_m128n32 ? 32 : 64;
+}
+constexpr int rows_of(WeightTile t) {
+  return t == WeightTile::m32n32 || t == WeightTile::short_m32n32 ? 32 : t == WeightTile::short_m16n64 ? 16 : 64;
+}
+constexpr int columns_of(WeightTile t) { return t == WeightTile::m64n64 || t == WeightTile::short_m16n64 ? 64 : 32; }
+constexpr bool is_short(WeightTile t) { return t == WeightTile::short_m16n64 || t == WeightTile::short_m32n32; }
 constexpr int kWeightChunk = 32;
+constexpr int kShortLength = 64;  ///< most numbers along k of a short tile
 
 constexpr int tiles_of(std::int64_t size, int tile) { return static_cast<int>((size + tile - 1) / tile); }
 
@@ -69,14 +78,17 @@ enum class Vectors { full, half, none };
 /// on a large GPU in mind): its group count orders the sums, so it must not follow the number of tasks.
 inline GatherTile choose_gather_tile(std::int64_t rows, int columns, int length, Vectors vectors) {
   if (vectors == Vectors::none) return GatherTile::m64n64;
-  if (vectors == Vectors::half) return columns > 32 && length <= 12 ? GatherTile::m128n64_short : GatherTile::m128n32;
+  if (vectors == Vectors::half && length <= kShortLength)
+    return columns > 32 ? GatherTile::short_m64n64 : GatherTile::short_m128n32;
+  if (vectors == Vectors::half) return GatherTile::m128n32;
   if (rows <= 24 || (rows <= 160 && columns <= 32)) return GatherTile::m20n32;
   if (rows <= 160) return GatherTile::m20n64;
   return columns <= 32 ? GatherTile::m128n32 : GatherTile::m64n64;
 }
 inline WeightTile choose_weight_tile(int rows, int columns, Vectors vectors) {
   if (vectors == Vectors::none) return WeightTile::m64n64;
-  if (vectors == Vectors::half) return rows <= 16 ? WeightTile::m16n64 : WeightTile::m32n32;
+  if (vectors == Vectors::half)  // a short tile's last row is the bias's
+    return rows < 16 ? WeightTile::short_m16n64 : rows < 32 ? WeightTile::short_m32n32 : WeightTile::m32n32;
   return columns > 32 ? WeightTile::m64n64 : WeightTile::m64n32;
 }
 inline GatherShape forward_shape(const Conv2d& l, const Geometry& g, GatherTile tile) {
@@ -135,6 +147,7 @@ inline WeightShape weight_shape(const Conv2d& l, const Geometry& g) {
   const int chunks = tiles_of(s.pixels, kWeightChunk);
   s.splits = weight_splits(s.rows, s.columns, s.pixels);
   s.chunks_per_split = tiles_of(chunks, s.splits);
+  if (s.splits > 1 && s.rows < 32) s.chunks_per_split += s.chunks_per_split % 2;  // short tiles take two at a time
   s.splits = std::max(1, tiles_of(chunks, std::max(1, s.chunks_per_split)));
   return s;
 }

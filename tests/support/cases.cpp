@@ -110,7 +110,10 @@ void add_linear(std::vector<LayerCase>& cases) {
   for (const auto& c :
        {linear(1, 1, true, 1, 1), linear(1, 40, true, 10, 25), linear(40, 1, true, 10, 25), linear(3, 1, false, 1, 1),
         linear(64, 5, true, 5, 3), linear(64, 20, true, 20, 3), linear(65, 33, false, 3, 2), linear(2, 65, true, 1, 3),
-        linear(33, 17, true, 31, 3), linear(16, 16, false, 4, 3), linear(63, 64, true, 75, 1)})
+        linear(33, 17, true, 31, 3), linear(16, 16, false, 4, 3), linear(63, 64, true, 75, 1),
+        // few outputs: miniImageNet's head, more slices of k than one, more rows than a block has numbers
+        linear(800, 5, true, 5, 2), linear(515, 3, false, 21, 1), linear(270, 32, true, 2, 17),
+        linear(21, 11, true, 75, 18)})
     cases.push_back(c);
   LayerCase image_input = linear(1, 10, true, 3, 3);
   image_input.geometry.input = image(4, 3, 2);  // a flattened image
@@ -120,6 +123,7 @@ void add_linear(std::vector<LayerCase>& cases) {
 void add_convolutions(std::vector<LayerCase>& cases) {
   add_roles(cases, convolution(image(5, 6, 3), 5, 3, 1, 1, 2, 3));
   add_roles(cases, convolution(image(8, 8, 4), 5, 3, 2, 1, 3, 2));
+  add_roles(cases, convolution(image(6, 5, 3), 8, 3, 1, 1, 3, 2));
   for (const auto& c : {
            convolution(image(5, 5, 1), 1, 1, 1, 0, 1, 1),
            convolution(image(6, 7, 3), 5, 1, 2, 0, 2, 3),
@@ -147,6 +151,15 @@ void add_convolutions(std::vector<LayerCase>& cases) {
            // more pixels than one block's sum of a weight gradient
            convolution(image(21, 21, 3), 32, 3, 1, 1, 5, 1),
            convolution(image(24, 24, 8), 8, 3, 1, 1, 4, 1),
+           // few channels and filters by fours: one to three tiles of filters, taps in one part and in two, more of
+           // them than a short tile takes, splits with a remainder
+           convolution(image(6, 7, 3), 20, 1, 2, 0, 2, 3),
+           convolution(image(9, 8, 1), 96, 5, 1, 2, 3, 2, false),
+           convolution(image(7, 9, 2), 36, 5, 3, 1, 2, 17),
+           convolution(image(11, 7, 3), 20, 5, 2, 2, 3, 2),
+           convolution(image(13, 11, 3), 64, 3, 1, 1, 4, 2),
+           convolution(image(12, 17, 1), 4, 4, 1, 1, 3, 2),
+           convolution(image(8, 8, 5), 8, 3, 2, 0, 2, 2, false),
        })
     cases.push_back(c);
 }
@@ -204,6 +217,11 @@ void add_conv_blocks(std::vector<LayerCase>& cases) {
     cases.push_back(c);
   LayerCase first = conv_block(image(28, 28, 1), filters(64, 2), false, 2, 2, 2);
   first.no_Rx = first.no_dx = true;
+  cases.push_back(first);
+  // few channels: dx wanted, not wanted, statistics of some rows, two tiles of filters
+  cases.push_back(conv_block(image(9, 8, 3), filters(20, 2), true, 3, 2, 2));
+  first = conv_block(image(11, 9, 3), filters(36, 1), true, 3, 2, 2);
+  first.no_dx = true;
   cases.push_back(first);
   first = conv_block(image(40, 40, 3), filters(8, 1), false, 1, 1, 1);  // dw in splits
   first.no_Rx = first.no_dx = true;
