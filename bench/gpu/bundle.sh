@@ -11,7 +11,7 @@ folder=${1:-.bundle} architecture=${2:-90} build=build/bundle limit_mb=60
 
 # RPATH (not RUNPATH): it serves libraries of libraries too, so nothing needs LD_LIBRARY_PATH.
 cmake --preset release -B "$build" -DCUMETA_CUDA=ON -DCUMETA_CUDA_ARCHITECTURES="$architecture-real" -DCUMETA_TEST_ROOT=. \
-  -DCUMETA_TEST_BUILD=. -DCUMETA_BENCHES=ON -DCMAKE_BUILD_WITH_INSTALL_RPATH=ON "-DCMAKE_INSTALL_RPATH=\$ORIGIN/../lib;\$ORIGIN" \
+  -DCUMETA_TEST_BUILD=. -DCUMETA_SHARED_CORE=ON -DCUMETA_BENCHES=ON -DCMAKE_BUILD_WITH_INSTALL_RPATH=ON "-DCMAKE_INSTALL_RPATH=\$ORIGIN/../lib;\$ORIGIN" \
   -DCMAKE_EXE_LINKER_FLAGS=-Wl,--disable-new-dtags -DCMAKE_SHARED_LINKER_FLAGS=-Wl,--disable-new-dtags \
   -DCMAKE_MODULE_LINKER_FLAGS=-Wl,--disable-new-dtags
 cmake --build "$build" -- -j "${CUMETA_JOBS:-$(nproc)}"
@@ -19,11 +19,11 @@ cmake --build "$build" -- -j "${CUMETA_JOBS:-$(nproc)}"
 rm -rf "$folder"
 mkdir -p "$folder"/{bin,lib,tests,bench}
 cp "$build"/bin/cumeta "$folder/bin/"
-# Tests that know nothing of a GPU stay here: each program holds the whole library and would add 2 MB.
+# Tests that know nothing of a GPU stay here.
 while read -r source; do cp "$build/bin/$(basename "$source" .cpp)" "$folder/bin/"; done < <(grep -liE 'cuda|support/devices.h' tests/*_test.cpp)
 cp "$build"/bin/{passes_bench,updates_bench} "$folder/bin/"
 # The emulated plugin comes along too: tests of broken machines and plugins of other builds need no GPU, and run on it.
-cp -a "$build"/lib/libcumeta.so* "$build"/lib/libcumeta_cuda*.so "$build"/lib/lib{old_plugin,foreign_library,broken_vendor}.so "$folder/lib/"
+cp -a "$build"/lib/libcumeta.so* "$build"/lib/libcumeta_parts.so "$build"/lib/libcumeta_cuda*.so "$build"/lib/lib{old_plugin,foreign_library,broken_vendor}.so "$folder/lib/"
 cp -r recipes "$folder/"
 cp -r tests/golden "$folder/tests/"
 cp -r bench/gpu "$folder/bench/"

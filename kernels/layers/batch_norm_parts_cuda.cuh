@@ -53,15 +53,7 @@ __device__ __forceinline__ bool publish_parts(const BatchNormCall& call, const B
 template <class Block, int N>
 __device__ __forceinline__ void add_parts(const BatchNormCall& call, const Block& b, int task,
                                           float (&sums)[N][Block::V]) {
-  const float* from = call.parts.of(task);
-  if (b.active())
-#pragma unroll 4
-    for (int chunk = 0; chunk < call.chunks; ++chunk)
-#pragma unroll
-      for (int n = 0; n < N; ++n)
-#pragma unroll
-        for (int j = 0; j < Block::V; ++j)
-          sums[n][j] += from[(static_cast<std::int64_t>(chunk) * kNormSums + n) * call.channels + b.channel + j];
+  b.add_parts(call.parts.of(task), call.chunks, kNormSums, sums);
 }
 /// Gradients of gamma and beta (their tangents) from the sums over all rows.
 template <class Block, int N>

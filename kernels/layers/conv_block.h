@@ -6,6 +6,7 @@
 #include "kernels/layers/batch_norm.h"
 #include "kernels/layers/conv2d.h"
 #include "kernels/layers/max_pool2d.h"
+#include "kernels/tools/convolution_plan.h"
 
 namespace cumeta {
 
@@ -39,6 +40,15 @@ constexpr std::int64_t scratch(const ConvBlock& b, const Geometry& g, OnCpu) {
   return scratch(b, g, OnReference{}) + scratch(b.convolution, g, OnCpu{});
 }
 
+/// Chunks of rows on CUDA, each one block's work for 16 channels: so many that a few dozen tasks fill a large GPU, none
+/// of fewer than `least` rows, and few enough (kFewParts) that every block can add them all while a task has 65,536
+/// rows.
+constexpr std::int64_t block_chunks(std::int64_t rows, int least) {
+  const std::int64_t wanted = (rows + 31) / 32, chunk = wanted < least ? least : wanted > 2048 ? 2048 : wanted;
+  return (rows + chunk - 1) / chunk;
+}
+constexpr int kGradientChunk = 336;
+
 /// CUDA's scratch, numbers per task: the gradients of z and their tangents, sums of tiles or chunks of rows, sums per
 /// channel, and the convolution's splits.
 struct ConvBlockRoom {
@@ -48,7 +58,13 @@ constexpr ConvBlockRoom conv_block_room(const ConvBlock& b, const Geometry& g) {
   const auto whole = [](std::int64_t n) { return (n + 3) / 4 * 4; };
   const Shape z = output(b.convolution, g.input);
   const std::int64_t rows = std::int64_t{g.examples} * z.height * z.width;
-  const std::int64_t tiles = rows <= 160 ? (rows + 19) / 20 : (rows + 63) / 64, chunks = norm_chunks(rows);
+  std::int64_t tiles = 0;  // of whichever copies the addresses will allow
+  for (const Vectors vectors : {Vectors::full, Vectors::half, Vectors::none}) {
+    const int length = b.convolution.kernel * b.convolution.kernel * g.input.channels;
+    const std::int64_t made = tiles_of(rows, rows_of(choose_gather_tile(rows, z.channels, length, vectors)));
+    tiles = made > tiles ? made : tiles;
+  }
+  const std::int64_t chunks = block_chunks(rows, kGradientChunk);
   const std::int64_t of_tiles = 2 * tiles, of_chunks = chunks > 1 ? kNormSums * chunks : 0;
   ConvBlockRoom room;
   room.Rdz = whole(rows * z.channels);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Convolution + batch norm + ReLU (+ max-pool) on CUDA: each pass one launch, its parts phases of it.
+#include <algorithm>
 #include <map>
 #include <mutex>
 
@@ -65,8 +66,9 @@ class ConvBlockCuda final : public LayerPasses {
     weights_ = parameters(block.convolution, g.input);
     if (block.norm.scale) n.gamma_at = weights_;
     if (block.norm.shift) n.beta_at = weights_ + (block.norm.scale ? n.channels : 0);
-    n.chunks = norm_chunks(n.rows), n.rows_per_chunk = tiles_of(n.rows, n.chunks);
-    n.y_rows = g.examples * y.height * y.width, n.apply_rows = 512, n.applies = tiles_of(n.y_rows, n.apply_rows);
+    n.chunks = static_cast<int>(block_chunks(n.rows, kGradientChunk)), n.rows_per_chunk = tiles_of(n.rows, n.chunks);
+    n.y_rows = g.examples * y.height * y.width;
+    n.applies = static_cast<int>(block_chunks(n.y_rows, 128)), n.apply_rows = tiles_of(n.y_rows, n.applies);
     n.pooled = block.pooled, n.kernel = block.pool.kernel, n.stride = block.pool.stride;
     n.z_height = z.height, n.z_width = z.width, n.y_height = y.height, n.y_width = y.width;
     n.z_line = FastDivisor(z.width), n.z_image = FastDivisor(z.height * z.width);
@@ -120,23 +122,29 @@ class ConvBlockCuda final : public LayerPasses {
     for (const TaskRows& rows : {n.y, n.r, n.dy, n.Ry, n.Rr, n.Rdy, n.dz, n.Rdz}) all = all && rows.by_fours();
     return all;
   }
-  Tickets tickets(int tasks) const {
+  Tickets tickets(int tasks, int work) const {
     Tickets t;
-    t.first = tickets_.first(), t.tasks = tasks;
+    t.first = tickets_.first(), t.tasks = tasks, t.pieces = tasks * work;
     return t;
   }
-  static dim3 grid(int tasks, int work) { return dim3(static_cast<unsigned>(tasks) * static_cast<unsigned>(work)); }
+  /// As many blocks as the device holds, `blocks` to a multiprocessor, but no more than pieces of `arithmetic` a task.
+  dim3 grid(int tasks, int work, int arithmetic, int blocks) const {
+    const int held = lane_.device().multiprocessors * blocks;
+    const int wanted = std::max(tasks * arithmetic, lane_.device().multiprocessors);
+    return dim3(static_cast<unsigned>(std::min({held, wanted, tasks * work})));
+  }
 
   void forward(Op op, const ConvolutionLaunches::ForwardPlan& plan, const NormCall& norm, bool tangent,
                int tasks) const {
-    const int work = plan.call.shape.tiles * plan.call.column_tiles + norm.channel_groups() * norm.applies;
+    const int tiles = plan.call.shape.tiles * plan.call.column_tiles;
+    const int work = tiles + norm.channel_groups() * norm.applies;
     const auto go = [&]<class T, int VA, int VB>() {
       in_precision<T>(lane_, [&]<class P>() {
-        launch(lane_, op, block_forward<P, VA, VB>, grid(tasks, work), dim3(P::threads), 0, plan.call, norm, tangent,
-               tickets(tasks));
+        launch(lane_, op, block_forward<P, VA, VB>, grid(tasks, work, tiles, kForwardBlocks<P>), dim3(P::threads), 0,
+               plan.call, norm, tangent, tickets(tasks, work));
       });
     };
-    ConvolutionLaunches::pick_forward<WideTiles>(plan, go);
+    ConvolutionLaunches::pick_forward(plan, go);
   }
 
   void backward(Op op, const ConvolutionLaunches::BackwardPlan& plan, const NormCall& norm, bool tangent,
@@ -144,34 +152,34 @@ class ConvBlockCuda final : public LayerPasses {
     if (!dw && plan.data.empty()) return;
     const int gradients = norm.channel_groups() * norm.chunks * (norm.chunks > 1 ? 2 : 1);
     const WeightCall& weights = plan.weights;
-    const int splits =
-        weights.shape.splits > 1 && dw
-            ? static_cast<int>(blocks_for(convolution_.weight_size() + (weights.bias ? norm.channels : 0), 256))
-            : 0;
+    const auto splits = [&](int threads) {
+      const std::int64_t numbers = convolution_.weight_size() + (weights.bias ? norm.channels : 0);
+      return weights.shape.splits > 1 && dw ? static_cast<int>(blocks_for(numbers, static_cast<unsigned>(threads))) : 0;
+    };
     if (plan.joint) {
       const GatherCall& data = plan.data[0];
-      const int work =
-          gradients + data.shape.tiles * data.column_tiles + ConvolutionLaunches::weight_work(weights) + splits;
       const auto go = [&]<class D, class W>() {
+        const int work = gradients + data.shape.tiles * data.column_tiles + ConvolutionLaunches::weight_work(weights) +
+                         splits(W::threads);
         in_precision<D, W>(lane_, [&]<class PD, class PW>() {
-          launch(lane_, op, block_backward<PD, PW, 4, 4, true>, grid(tasks, work), dim3(W::threads), 0, data, weights,
-                 norm, tangent, tickets(tasks));
+          launch(lane_, op, block_backward<PD, PW, 4, 4, true>, grid(tasks, work, work, (kBackwardBlocks<PD, PW>)),
+                 dim3(W::threads), 0, data, weights, norm, tangent, tickets(tasks, work));
         });
       };
-      return ConvolutionLaunches::pick_joint<WideTiles>(plan, go);
+      return ConvolutionLaunches::pick_joint(plan, go);
     }
     if (plan.data.empty()) {
-      const int work = gradients + ConvolutionLaunches::weight_work(weights) + splits;
       const auto go = [&]<class W, int VA, int VB>() {
+        const int work = gradients + ConvolutionLaunches::weight_work(weights) + splits(W::threads);
         in_precision<W>(lane_, [&]<class P>() {
-          launch(lane_, op, block_backward<P, P, VA, VB, false>, grid(tasks, work), dim3(P::threads), 0, GatherCall{},
-                 weights, norm, tangent, tickets(tasks));
+          launch(lane_, op, block_backward<P, P, VA, VB, false>, grid(tasks, work, work, (kBackwardBlocks<P, P>)),
+                 dim3(P::threads), 0, GatherCall{}, weights, norm, tangent, tickets(tasks, work));
         });
       };
-      return ConvolutionLaunches::pick_weights<WideTiles>(plan, go);
+      return ConvolutionLaunches::pick_weights(plan, go);
     }
-    launch(lane_, op, vectors(norm) ? block_gradients<4> : block_gradients<1>, grid(tasks, gradients), dim3(256), 0,
-           norm, tangent, tickets(tasks));
+    launch(lane_, op, vectors(norm) ? block_gradients<4> : block_gradients<1>, grid(tasks, gradients, gradients, 3),
+           dim3(kGradientThreads), 0, norm, tangent, tickets(tasks, gradients));
     convolution_.run_backward(op, plan, dw, tasks);
   }
 

@@ -36,17 +36,23 @@ struct NormCall {
   __host__ __device__ int channel_groups() const { return (channels + 15) / 16; }
 };
 
+/// What a pass makes of a channel's rows, of this block's 16 channels: mean and 1/sigma, or m1 and m2.
+struct NormStatistics {
+  const float *first, *second;
+};
+
 /// y of rows [first, last).
 template <class Block>
-__device__ __forceinline__ void norm_forward(const NormCall& call, int task, int group, int first, int last) {
+__device__ __forceinline__ void norm_forward(const NormCall& call, const NormStatistics& made, int task, int group,
+                                             int first, int last) {
   constexpr int V = Block::V;
   const Block b(group, call.channels);
   if (!b.active()) return;
   float* record = call.r.of(task);
   const float* z = record;
   float mean[V], s[V], gamma[V], beta[V], v[V];
-  b.parameters(record + call.mean_at, 0.0f, mean);
-  b.parameters(record + call.mean_at + call.channels, 0.0f, s);
+  b.own_parameters(made.first, mean);
+  b.own_parameters(made.second, s);
   b.parameters(call.gamma(call.w, task), 1.0f, gamma);
   b.parameters(call.beta(call.w, task), 0.0f, beta);
   float* y = call.y.of(task);
@@ -88,7 +94,8 @@ __device__ __forceinline__ void norm_forward(const NormCall& call, int task, int
 
 /// Ry of rows [first, last).
 template <class Block>
-__device__ __forceinline__ void norm_tangent_forward(const NormCall& call, int task, int group, int first, int last) {
+__device__ __forceinline__ void norm_tangent_forward(const NormCall& call, const NormStatistics& made, int task,
+                                                     int group, int first, int last) {
   constexpr int V = Block::V;
   const Block b(group, call.channels);
   if (!b.active()) return;
@@ -96,8 +103,8 @@ __device__ __forceinline__ void norm_tangent_forward(const NormCall& call, int t
   float mean[V], s[V], m1[V], m2[V], gamma[V], Rgamma[V], Rbeta[V], v[V], Rv[V], out[V];
   b.parameters(record + call.mean_at, 0.0f, mean);
   b.parameters(record + call.mean_at + call.channels, 0.0f, s);
-  b.parameters(Rz + call.mean_at, 0.0f, m1);
-  b.parameters(Rz + call.mean_at + call.channels, 0.0f, m2);
+  b.own_parameters(made.first, m1);
+  b.own_parameters(made.second, m2);
   b.parameters(call.gamma(call.w, task), 1.0f, gamma);
   b.parameters(call.gamma(call.Rw, task), 0.0f, Rgamma);
   b.parameters(call.beta(call.Rw, task), 0.0f, Rbeta);
@@ -207,7 +214,7 @@ struct NormGradient {
   __device__ __forceinline__ void add(int first, int last, float (&sums)[kSums][V]) const {
     if (!b.active()) return;
     float xh[V], d[V], Rxh[V] = {}, Rd[V] = {};
-#pragma unroll(tangent ? 1 : 2)
+#pragma unroll(tangent ? 2 : 4)
     for (int row = first + b.first_row; row < last; row += Block::rows) {
       load(row, xh, d, Rxh, Rd);
 #pragma unroll
@@ -231,7 +238,7 @@ struct NormGradient {
     const float inverse = call.counted > 0 ? 1.0f / static_cast<float>(call.counted) : 0.0f;
     float *dz = call.dz.of(task), *Rdz = call.Rdz.of(task);
     float xh[V], d[V], Rxh[V] = {}, Rd[V] = {}, out[V];
-#pragma unroll(tangent ? 1 : 2)
+#pragma unroll(tangent ? 2 : 4)
     for (int row = first + b.first_row; row < last; row += Block::rows) {
       load(row, xh, d, Rxh, Rd);
       const float counts = row < call.counted ? inverse : 0.0f;

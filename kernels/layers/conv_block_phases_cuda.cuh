@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The fused block's passes as phases of one launch.
 //
-//   forward   tiles of z with their columns' sums -> the last tile of a task makes the record -> y
+//   forward   tiles of z with their columns' sums -> y
 //   backward  sums per channel -> dz (and Rdz) -> tiles of dx and dw -> splits of dw added
 //
-// Sums of a tile or a chunk go to scratch and are added in the order of tiles or chunks, whoever was last.
+// Sums of a tile or a chunk go to scratch and are added in the order of tiles or chunks: few of them by every block
+// that needs them, many by the block that was last, for all.
 #pragma once
 #include "kernels/layers/conv_block_norm_cuda.cuh"
 #include "kernels/tools/convolution_kernels_cuda.cuh"
@@ -22,8 +23,22 @@ __device__ __forceinline__ void join(float& n, float& mean, float& squares, floa
   n = all;
 }
 
-/// What a thread of a tile saw of its four columns: (mean, squares) of z, or the sums of Rz and xh Rz.
+/// Blocks that a multiprocessor must hold: what leaves the registers that the phases around the tiles need, too.
 template <class T>
+constexpr int kForwardBlocks = ShortTile<T>                      ? (T::min_blocks < 4 ? T::min_blocks : 4)
+                               : T::BM* T::BN >= 32 * T::threads ? (T::min_blocks < 2 ? T::min_blocks : 2)
+                                                                 : T::min_blocks;
+template <class D, class W>
+constexpr int kBackwardBlocks = W::threads > 128    ? 1
+                                : D::min_blocks < 3 ? D::min_blocks
+                                : W::min_blocks < 3 ? W::min_blocks
+                                                    : 3;
+
+/// Up to so many tiles or chunks are added by every block that needs their sum.
+constexpr int kFewParts = 32;
+
+/// What a thread of a tile saw of its four columns: (mean, squares) of z, or the sums of Rz and xh Rz.
+template <class T, int V>
 struct TileSums {
   static constexpr int row_threads = T::threads * 4 / T::BN;
   const NormCall& call;
@@ -32,22 +47,32 @@ struct TileSums {
   float first[4] = {}, a[4] = {}, b[4] = {}, mean[4] = {}, s[4] = {};
   int count = 0;
 
-  __device__ TileSums(const NormCall& c, bool is_tangent, int task, int column_tile)
-      : call(c), tangent(is_tangent), z(c.r.of(task)) {
-    const int n = column_tile * T::BN + static_cast<int>(threadIdx.x) % (T::BN / 4) * 4;
-    if (tangent)
-#pragma unroll
-      for (int j = 0; j < 4; ++j)
-        if (n + j < c.channels) mean[j] = z[c.mean_at + n + j], s[j] = z[c.mean_at + c.channels + n + j];
-  }
+  __device__ TileSums(const NormCall& c, bool is_tangent, int task) : call(c), tangent(is_tangent), z(c.r.of(task)) {}
   __device__ __forceinline__ void operator()(int m, int n, float4 value) {
     if (m >= call.counted) return;
     const float v[4] = {value.x, value.y, value.z, value.w};
+    if (tangent && count == 0)  // not before: registers are short while the tile is made
+#pragma unroll
+      for (int j = 0; j < 4; ++j)
+        if (n + j < call.channels) mean[j] = z[call.mean_at + n + j], s[j] = z[call.mean_at + call.channels + n + j];
+    float of_z[4] = {};
+    if (tangent) {
+      const float* row = z + static_cast<std::int64_t>(m) * call.channels + n;
+      if constexpr (V == 4) {
+        if (n < call.channels) {
+          const float4 four = *reinterpret_cast<const float4*>(row);
+          of_z[0] = four.x, of_z[1] = four.y, of_z[2] = four.z, of_z[3] = four.w;
+        }
+      } else {
+#pragma unroll
+        for (int j = 0; j < 4; ++j)
+          if (n + j < call.channels) of_z[j] = row[j];
+      }
+    }
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       if (tangent) {
-        const float of_z = n + j < call.channels ? z[static_cast<std::int64_t>(m) * call.channels + n + j] : 0.0f;
-        a[j] += v[j], b[j] = fmaf(s[j] * (of_z - mean[j]), v[j], b[j]);
+        a[j] += v[j], b[j] = fmaf(s[j] * (of_z[j] - mean[j]), v[j], b[j]);
       } else {
         if (count == 0) first[j] = v[j];
         const float apart = v[j] - first[j];
@@ -85,51 +110,58 @@ struct TileSums {
   }
 };
 
-/// The record's mean and 1/sigma (or m1 and m2) of one task from all its tiles of `height` rows.
-__device__ inline void join_tiles(const NormCall& call, bool tangent, int task, int tiles, int height, float* shared) {
-  constexpr int parts = 8;
-  const int lane = static_cast<int>(threadIdx.x) % 32, part = static_cast<int>(threadIdx.x) / 32;
-  float* out = (tangent ? call.Rr : call.r).of(task) + call.mean_at;
+/// Mean and 1/sigma (or m1 and m2) of the 16 channels of a group from all its tiles of `height` rows, into
+/// shared[0 .. 32).
+template <int threads>
+__device__ inline void join_tiles(const NormCall& call, bool tangent, int task, int group, int tiles, int height,
+                                  float* shared) {
+  constexpr int channels = 16, parts = threads / channels;
+  const int lane = static_cast<int>(threadIdx.x) % channels, part = static_cast<int>(threadIdx.x) / channels;
+  const int c = group * channels + lane;
   const float* from = call.parts.of(task);
-  for (int base = 0; base < call.channels; base += 32) {
-    const int c = base + lane;
-    float n = 0.0f, x = 0.0f, y = 0.0f;
-    if (c < call.channels && call.counted > 0)
+  float n = 0.0f, x = 0.0f, y = 0.0f;
+  if (c < call.channels)
 #pragma unroll 4
-      for (int tile = part; tile < tiles; tile += parts) {
-        const float2 pair = {from[2 * (static_cast<std::int64_t>(tile) * call.channels + c)],
-                             from[2 * (static_cast<std::int64_t>(tile) * call.channels + c) + 1]};
-        if (tangent) {
-          x += pair.x, y += pair.y;
-        } else {
-          join(n, x, y, static_cast<float>(max(0, min(height, call.counted - tile * height))), pair.x, pair.y);
-        }
-      }
-    __syncthreads();
-    shared[(part * 3) * 32 + lane] = n, shared[(part * 3 + 1) * 32 + lane] = x, shared[(part * 3 + 2) * 32 + lane] = y;
-    __syncthreads();
-    if (part != 0 || c >= call.channels) continue;
-    for (int other = 1; other < parts; ++other) {
-      const float* of = shared + other * 3 * 32 + lane;
+    for (int tile = part; tile < tiles; tile += parts) {
+      const float* made = from + 2 * (static_cast<std::int64_t>(tile) * call.channels + c);
       if (tangent) {
-        x += of[32], y += of[64];
+        x += made[0], y += made[1];
       } else {
-        join(n, x, y, of[0], of[32], of[64]);
+        join(n, x, y, static_cast<float>(max(0, min(height, call.counted - tile * height))), made[0], made[1]);
       }
     }
-    if (tangent) {
-      const float rows = static_cast<float>(max(call.counted, 1));
-      out[c] = x / rows, out[call.channels + c] = y / rows;
-    } else if (call.counted > 0) {
-      out[c] = x, out[call.channels + c] = 1.0f / sqrtf(y / static_cast<float>(call.counted) + call.eps);
+  float* own = shared + (part * 3) * channels + lane;
+  __syncthreads();
+  own[0] = n, own[channels] = x, own[2 * channels] = y;
+  __syncthreads();
+  if (part == 0) {
+    for (int other = 1; other < parts; ++other) {
+      const float* of = shared + other * 3 * channels + lane;
+      if (tangent) {
+        x += of[channels], y += of[2 * channels];
+      } else {
+        join(n, x, y, of[0], of[channels], of[2 * channels]);
+      }
     }
+    const float rows = static_cast<float>(max(call.counted, 1));
+    shared[lane] = tangent ? x / rows : x;
+    shared[channels + lane] = tangent ? y / rows : 1.0f / sqrtf(y / rows + call.eps);
   }
+  __syncthreads();
+}
+/// The 32 numbers that join_tiles left in `shared` become the record's.
+__device__ inline void publish_statistics(const NormCall& call, bool tangent, int task, int group,
+                                          const float* shared) {
+  const int lane = static_cast<int>(threadIdx.x) % 16, which = static_cast<int>(threadIdx.x) / 16;
+  if (which < 2 && group * 16 + lane < call.channels)
+    (tangent ? call.Rr : call.r).of(task)[call.mean_at + which * call.channels + group * 16 + lane] =
+        shared[which * 16 + lane];
 }
 
 enum Count { kParts, kReady, kGradients, kSplits };
 
 template <class T, int VA, int VB>
-__global__ void __launch_bounds__(T::threads, T::min_blocks)
+__global__ void __launch_bounds__(T::threads, kForwardBlocks<T>)
     block_forward(const __grid_constant__ GatherCall conv, const __grid_constant__ NormCall norm, bool tangent,
                   Tickets tickets) {
   constexpr int words = T::template shared_words<Layout::along_k, Layout::along_row>();
@@ -137,36 +169,54 @@ __global__ void __launch_bounds__(T::threads, T::min_blocks)
   CUMETA_SHARED(unsigned, slot, 1);
   float* shared = reinterpret_cast<float*>(storage);
   const int tiles = conv.shape.tiles * conv.column_tiles, groups = norm.channel_groups(), tasks = tickets.tasks;
-  int work = tickets.take(slot);
-  const int task = work % tasks;
-  work /= tasks;
-  if (work < tiles) {
-    TileSums<T> sums(norm, tangent, task, work % conv.column_tiles);
-    gather_block<T, VA, VB, false>(conv, task, work, shared, sums);
-    if (norm.counted > 0) sums.publish(task, work / conv.column_tiles, work % conv.column_tiles, shared);
-    if (tickets.arrive(tickets.counter(task, kParts), tiles, slot)) {
-      join_tiles(norm, tangent, task, conv.shape.tiles, T::BM, shared);
-      tickets.arrive(tickets.counter(task, kReady), 1, slot);
-    }
-  } else {
-    work -= tiles;
-    tickets.wait(tickets.counter(task, kReady), 1);
-    const int first = work / groups * norm.apply_rows, last = min(norm.y_rows, first + norm.apply_rows);
-    if (tangent) {
-      norm_tangent_forward<ChannelBlock<VB>>(norm, task, work % groups, first, last);
+  const bool few = conv.shape.tiles <= kFewParts;
+  unsigned next = threadIdx.x == 0 ? tickets.ask() : 0u;
+  for (int ticket = tickets.take_ahead(slot, next); ticket < tickets.pieces; ticket = tickets.take_ahead(slot, next)) {
+    const int task = ticket % tasks;
+    int work = ticket / tasks;
+    if (work < tiles) {
+      TileSums<T, VB> sums(norm, tangent, task);
+      gather_block<T, VA, VB, false>(conv, task, work, shared, sums);
+      if (norm.counted > 0) sums.publish(task, work / conv.column_tiles, work % conv.column_tiles, shared);
+      if (few) {
+        tickets.count(tickets.counter(task, kParts));
+      } else if (tickets.arrive(tickets.counter(task, kParts), tiles, slot)) {
+        for (int group = 0; norm.counted > 0 && group < groups; ++group) {
+          join_tiles<T::threads>(norm, tangent, task, group, conv.shape.tiles, T::BM, shared);
+          publish_statistics(norm, tangent, task, group, shared);
+        }
+        tickets.count(tickets.counter(task, kReady));
+      }
     } else {
-      norm_forward<ChannelBlock<VB>>(norm, task, work % groups, first, last);
+      work -= tiles;
+      const int group = work % groups;
+      const float* made = (tangent ? norm.Rr : norm.r).of(task) + norm.mean_at + group * 16;
+      NormStatistics statistics{made, made + norm.channels};
+      tickets.wait(tickets.counter(task, few ? kParts : kReady), few ? tiles : 1);
+      if (few && norm.counted > 0) {
+        join_tiles<T::threads>(norm, tangent, task, group, conv.shape.tiles, T::BM, shared);
+        if (work / groups == 0) publish_statistics(norm, tangent, task, group, shared);
+        statistics = {shared, shared + 16};
+      }
+      const int first = work / groups * norm.apply_rows, last = min(norm.y_rows, first + norm.apply_rows);
+      using Block = ChannelBlock<VB, T::threads>;
+      if (tangent) {
+        norm_tangent_forward<Block>(norm, statistics, task, group, first, last);
+      } else {
+        norm_forward<Block>(norm, statistics, task, group, first, last);
+      }
     }
   }
   tickets.leave(static_cast<int>(gridDim.x));
 }
 
 /// Batch norm's part of backward; false: `work` lies behind it, and starts at 0 there.
-template <int V, bool tangent>
+template <int V, int threads, bool tangent>
 __device__ __forceinline__ bool gradient_phases(const NormCall& norm, const Tickets& tickets, int task, int& work,
                                                 float* shared, unsigned* slot) {
-  using Gradient = NormGradient<ChannelBlock<V>, tangent>;
+  using Gradient = NormGradient<ChannelBlock<V, threads>, tangent>;
   const int groups = norm.channel_groups(), all = groups * norm.chunks;
+  const bool few = norm.chunks <= kFewParts;
   if (norm.chunks > 1) {
     if (work < all) {
       const int chunk = work / groups, first = chunk * norm.rows_per_chunk;
@@ -179,14 +229,16 @@ __device__ __forceinline__ bool gradient_phases(const NormCall& norm, const Tick
         for (int n = 0; n < Gradient::kSums; ++n)
           g.b.publish(norm.parts.of(task) + static_cast<std::int64_t>(chunk * kNormSums + n) * norm.channels, sums[n]);
       }
-      if (tickets.arrive(tickets.counter(task, kParts), all, slot)) {
-        for (int i = static_cast<int>(threadIdx.x); i < Gradient::kSums * norm.channels; i += 256) {
+      if (few) {
+        tickets.count(tickets.counter(task, kParts));
+      } else if (tickets.arrive(tickets.counter(task, kParts), all, slot)) {
+        for (int i = static_cast<int>(threadIdx.x); i < Gradient::kSums * norm.channels; i += threads) {
           float sum = 0.0f;
           for (int c = 0; c < norm.chunks; ++c)
             sum += norm.parts.of(task)[static_cast<std::int64_t>(c * kNormSums) * norm.channels + i];
           norm.sums.of(task)[i] = sum;
         }
-        tickets.arrive(tickets.counter(task, kReady), 1, slot);
+        tickets.count(tickets.counter(task, kReady));
       }
       return true;
     }
@@ -201,31 +253,36 @@ __device__ __forceinline__ bool gradient_phases(const NormCall& norm, const Tick
   const int chunk = work / groups, first = chunk * norm.rows_per_chunk;
   const int last = min(norm.rows, first + norm.rows_per_chunk);
   if (norm.chunks > 1) {
-    tickets.wait(tickets.counter(task, kReady), 1);
+    tickets.wait(tickets.counter(task, few ? kParts : kReady), few ? all : 1);
+    if (few) {
+      g.b.add_parts(norm.parts.of(task), norm.chunks, kNormSums, sums);
+    } else {
 #pragma unroll
-    for (int n = 0; n < Gradient::kSums; ++n) g.b.parameters(norm.sums.of(task) + n * norm.channels, 0.0f, sums[n]);
+      for (int n = 0; n < Gradient::kSums; ++n) g.b.parameters(norm.sums.of(task) + n * norm.channels, 0.0f, sums[n]);
+    }
   } else {
     g.add(first, last, sums);
     g.b.sum(sums, shared);
   }
   if (chunk == 0) g.publish(task, sums);
   g.apply(task, first, last, sums);
-  tickets.arrive(tickets.counter(task, kGradients), all, slot);
+  tickets.count(tickets.counter(task, kGradients));
   return true;
 }
 
-template <int V>
+template <int V, int threads>
 __device__ __forceinline__ bool gradient_phases(const NormCall& norm, bool tangent, const Tickets& tickets, int task,
                                                 int& work, float* shared, unsigned* slot) {
-  return tangent ? gradient_phases<V, true>(norm, tickets, task, work, shared, slot)
-                 : gradient_phases<V, false>(norm, tickets, task, work, shared, slot);
+  return tangent ? gradient_phases<V, threads, true>(norm, tickets, task, work, shared, slot)
+                 : gradient_phases<V, threads, false>(norm, tickets, task, work, shared, slot);
 }
 
-/// dw = sum over splits, by blocks of 256 numbers.
+/// dw = sum over splits, by blocks of as many numbers as threads.
+template <int threads>
 __device__ inline void add_splits_block(const WeightCall& weights, const TaskRows& dw, int task, int work) {
   const int numbers = weights.shape.rows * weights.shape.columns,
             all = numbers + (weights.bias ? weights.shape.columns : 0);
-  const int i = work * 256 + static_cast<int>(threadIdx.x);
+  const int i = work * threads + static_cast<int>(threadIdx.x);
   if (i >= all) return;
   const float* row = weights.out + task * weights.out_stride + i;
   float sum = row[0];
@@ -235,21 +292,22 @@ __device__ inline void add_splits_block(const WeightCall& weights, const TaskRow
   dw.of(task)[i] = sum;
 }
 
+constexpr int kGradientThreads = 128;
 template <int V>
-__global__ void __launch_bounds__(256, 1)
+__global__ void __launch_bounds__(kGradientThreads, 3)
     block_gradients(const __grid_constant__ NormCall norm, bool tangent, Tickets tickets) {
-  CUMETA_SHARED(float, shared, 8 * kNormSums * 16);
+  CUMETA_SHARED(float, shared, kGradientThreads / 32 * kNormSums * 16);
   CUMETA_SHARED(unsigned, slot, 1);
-  int work = tickets.take(slot);
-  const int task = work % tickets.tasks;
-  work /= tickets.tasks;
-  gradient_phases<V>(norm, tangent, tickets, task, work, shared, slot);
+  for (int ticket = tickets.take(slot); ticket < tickets.pieces; ticket = tickets.take(slot)) {
+    int work = ticket / tickets.tasks;
+    gradient_phases<V, kGradientThreads>(norm, tangent, tickets, ticket % tickets.tasks, work, shared, slot);
+  }
   tickets.leave(static_cast<int>(gridDim.x));
 }
 
 /// `with_data` false: dx is not wanted, D stands for nothing.
 template <class D, class W, int VA, int VB, bool with_data>
-__global__ void __launch_bounds__(W::threads, 1)
+__global__ void __launch_bounds__(W::threads, kBackwardBlocks<D, W>)
     block_backward(const __grid_constant__ GatherCall data, const __grid_constant__ WeightCall weights,
                    const __grid_constant__ NormCall norm, bool tangent, Tickets tickets) {
   constexpr int data_words = with_data ? D::template shared_words<Layout::along_k, Layout::along_k>() : 0;
@@ -257,10 +315,10 @@ __global__ void __launch_bounds__(W::threads, 1)
   CUMETA_SHARED(float4, storage, (data_words > weight_words ? data_words : weight_words) / 4);
   CUMETA_SHARED(unsigned, slot, 1);
   float* shared = reinterpret_cast<float*>(storage);
-  int work = tickets.take(slot);
-  const int task = work % tickets.tasks;
-  work /= tickets.tasks;
-  if (!gradient_phases<VB>(norm, tangent, tickets, task, work, shared, slot)) {
+  for (int ticket = tickets.take(slot); ticket < tickets.pieces; ticket = tickets.take(slot)) {
+    const int task = ticket % tickets.tasks;
+    int work = ticket / tickets.tasks;
+    if (gradient_phases<VB, W::threads>(norm, tangent, tickets, task, work, shared, slot)) continue;
     const int weight_blocks = weights.row_tiles * weights.column_tiles * weights.shape.splits;
     const int data_blocks = with_data ? data.shape.tiles * data.column_tiles : 0;
     const int long_blocks =
@@ -272,17 +330,17 @@ __global__ void __launch_bounds__(W::threads, 1)
       tickets.wait(tickets.counter(task, kGradients), norm.channel_groups() * norm.chunks);
       if (work >= long_blocks && work < long_blocks + weight_blocks) {
         weight_block<W, VA, VB>(weights, task, work - long_blocks, shared);
-        if (weights.shape.splits > 1) tickets.arrive(tickets.counter(task, kSplits), 0, slot);
+        if (weights.shape.splits > 1) tickets.count(tickets.counter(task, kSplits));
       } else if (work < data_blocks + weight_blocks) {
         if constexpr (with_data)
           gather_block<D, 4, 4, true>(data, task, work < long_blocks ? work : work - weight_blocks, shared);
       } else {
         bias_block<W::threads>(weights, task, work - weight_blocks - data_blocks, shared);
-        if (weights.shape.splits > 1) tickets.arrive(tickets.counter(task, kSplits), 0, slot);
+        if (weights.shape.splits > 1) tickets.count(tickets.counter(task, kSplits));
       }
     } else {
       tickets.wait(tickets.counter(task, kSplits), weight_blocks + weights.bias_blocks);
-      add_splits_block(weights, tangent ? norm.Rdw : norm.dw, task, work - blocks);
+      add_splits_block<W::threads>(weights, tangent ? norm.Rdw : norm.dw, task, work - blocks);
     }
   }
   tickets.leave(static_cast<int>(gridDim.x));

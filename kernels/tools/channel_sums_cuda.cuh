@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sums per channel over the rows of one task by one block: rows are pixels, channels lie side by side (NHWC).
 //
-// A block owns 16 channels. Thread t takes V of them and every (256 V / 16)-th row; sums over a block's threads are
+// A block owns 16 channels. Thread t takes V of them and every (threads V / 16)-th row; sums over a block's threads are
 // made in a fixed order: lanes by a butterfly, then warps 0, 1, ...
 #pragma once
 #include "kernels/tools/cuda_shared.cuh"
 
 namespace cumeta {
 
-template <int V_>
+template <int V_, int threads_ = 256>
 struct ChannelBlock {
-  static constexpr int V = V_, channels = 16, threads = 256, lanes = channels / V, rows = threads / lanes;
+  static constexpr int V = V_, channels = 16, threads = threads_, lanes = channels / V, rows = threads / lanes;
   int first_row, local, channel, total;  // local: this thread's first channel of the block's 16
 
   __device__ ChannelBlock(int channel_group, int channels_in_all)
@@ -35,6 +35,11 @@ struct ChannelBlock {
 #pragma unroll
     for (int j = 0; j < V; ++j) out[j] = from && active() ? from[channel + j] : otherwise;
   }
+  /// Of numbers of this block's 16 channels.
+  __device__ void own_parameters(const float* from, float (&out)[V]) const {
+#pragma unroll
+    for (int j = 0; j < V; ++j) out[j] = active() ? from[local + j] : 0.0f;
+  }
   __device__ void store(float* to, std::int64_t row, const float (&v)[V]) const {
     if constexpr (V == 4) {
       *reinterpret_cast<float4*>(to + row * total + channel) = make_float4(v[0], v[1], v[2], v[3]);
@@ -49,7 +54,20 @@ struct ChannelBlock {
       for (int j = 0; j < V; ++j) to[channel + j] = v[j];
   }
 
-  /// Replaces the N sums of every thread by the block's. `shared` holds 8 x N x 16 numbers.
+  /// Adds N sums of `chunks` chunks, in their order, from [chunk][row of `each` sums][channel].
+  template <int N>
+  __device__ void add_parts(const float* from, int chunks, int each, float (&s)[N][V]) const {
+    if (!active()) return;
+#pragma unroll 4
+    for (int chunk = 0; chunk < chunks; ++chunk)
+#pragma unroll
+      for (int n = 0; n < N; ++n)
+#pragma unroll
+        for (int j = 0; j < V; ++j)
+          s[n][j] += from[(static_cast<std::int64_t>(chunk) * each + n) * total + channel + j];
+  }
+
+  /// Replaces the N sums of every thread by the block's. `shared` holds N x 16 numbers for each warp.
   template <int N>
   __device__ void sum(float (&s)[N][V], float* shared) const {
 #pragma unroll

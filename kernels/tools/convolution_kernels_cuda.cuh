@@ -7,31 +7,20 @@
 
 namespace cumeta {
 
-/// Tiles of 256 threads, for the fused block: its other phases count on so many.
-struct WideTiles {
-  using M64N64 = Tile<8, 8, 8, 8, 4, 8, 2>;
-  using M128N32 = Tile<8, 8, 16, 4, 4, 8, 2>;
-  using M20N64 = Tile<5, 8, 4, 8, 8, 8, 2>;
-  using M20N32 = Tile<5, 4, 4, 8, 8, 8, 2>;
-  using DataM64N64 = M64N64;
-  using DataM20N64 = Tile<5, 8, 4, 8, 8, 4, 3>;
-  using DataM20N32 = M20N32;
-  using WeightM64N64 = M64N64;
-  using WeightM64N32 = Tile<8, 4, 8, 8, 4, 8, 2>;
-};
-/// Three blocks of 128 threads to a multiprocessor where there are many blocks; few and large ones where a task has few
-/// tiles (forward of 64 columns: about as many blocks as multiprocessors).
-struct Tiles : WideTiles {
+/// Tiles of 128 threads, of whose blocks three fit a multiprocessor: while one waits for its first numbers or hands out
+/// its last, the others multiply.
+struct Tiles {
+  using M64N64 = Tile<8, 8, 8, 8, 2, 16, 2>;
+  using M32N64 = Tile<4, 8, 8, 8, 2, 16, 2>;
   using M128N32 = Tile<8, 8, 16, 4, 2, 16, 2>;
-  using DataM64N64 = Tile<8, 8, 8, 8, 2, 16, 2>;
-  using DataM20N64 = Tile<5, 8, 4, 8, 4, 16, 2>;
-  using DataM20N32 = Tile<5, 4, 4, 8, 4, 16, 2>;
-  using WeightM64N64 = DataM64N64;
+  using M20N64 = Tile<5, 8, 4, 8, 4, 16, 2>;
+  using M20N32 = Tile<5, 4, 4, 8, 4, 16, 2>;
+  using WeightM64N64 = M64N64;
   using WeightM64N32 = Tile<8, 4, 8, 8, 2, 16, 2>;
 };
 // Where numbers move one by one.
-using TileM64N64 = WideTiles::M64N64;
-using TileM128N32 = WideTiles::M128N32;
+using TileM64N64 = Tile<8, 8, 8, 8, 4, 8, 2>;
+using TileM128N32 = Tile<8, 8, 16, 4, 4, 8, 2>;
 using TileM32N32 = Tile<4, 4, 8, 8, 4, 8, 2>;
 
 /// `observe(m, n, v)` sees every finished number once more, bias added: rows m of the gather, columns n .. n + 3.

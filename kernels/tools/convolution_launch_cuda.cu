@@ -32,7 +32,7 @@ void ConvolutionLaunches::run_forward(Op op, const ForwardPlan& plan, int tasks)
              dim3(P::threads), 0, plan.call, tasks);
     });
   };
-  pick_forward<Tiles>(plan, go);
+  pick_forward(plan, go);
 }
 
 void ConvolutionLaunches::run_backward(Op op, const BackwardPlan& plan, const Array& dw, int tasks) const {
@@ -45,7 +45,7 @@ void ConvolutionLaunches::run_backward(Op op, const BackwardPlan& plan, const Ar
                plan.weights, tasks);
       });
     };
-    pick_joint<Tiles>(plan, go);
+    pick_joint(plan, go);
   } else {
     for (const GatherCall& call : plan.data) {
       const auto go = [&]<class T, int V>() {
@@ -54,7 +54,7 @@ void ConvolutionLaunches::run_backward(Op op, const BackwardPlan& plan, const Ar
                  dim3(P::threads), 0, call, tasks);
         });
       };
-      pick_data<Tiles>(plan, go);
+      pick_data(plan, go);
     }
     if (plan.weights.row_tiles > 0) {
       const auto go = [&]<class T, int VA, int VB>() {
@@ -63,7 +63,7 @@ void ConvolutionLaunches::run_backward(Op op, const BackwardPlan& plan, const Ar
                  plan.weights, tasks);
         });
       };
-      pick_weights<Tiles>(plan, go);
+      pick_weights(plan, go);
     }
   }
   if (!dw || weights_.splits == 1) return;

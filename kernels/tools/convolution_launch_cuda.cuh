@@ -91,8 +91,9 @@ class ConvolutionLaunches {
     // The tile of a class by its mean number of rows.
     const std::int64_t rows = std::int64_t{geometry_.examples} * geometry_.input.height * geometry_.input.width /
                               (layer_.stride * layer_.stride);
-    plan.data_tile = choose_gather_tile(rows, geometry_.input.channels, layer_.filters,
-                                        plan.data_vectors ? Vectors::full : Vectors::none);
+    plan.data_tile =
+        choose_gather_tile(rows, geometry_.input.channels, layer_.filters,
+                           plan.data_vectors ? Vectors::full : Vectors::none, layer_.stride * layer_.stride);
     plan.weight_tile = choose_weight_tile(weights_.rows, weights_.columns, plan.vectors);
     // Side by side only tiles for equally narrow layers are compiled.
     if (dx && plan.data_vectors && plan.vectors == Vectors::full) {
@@ -117,26 +118,38 @@ class ConvolutionLaunches {
   void run_forward(Op op, const ForwardPlan& plan, int tasks) const;
   /// One launch where the plan is joint, else one per part; one more where dw is made of splits.
   void run_backward(Op op, const BackwardPlan& plan, const Array& dw, int tasks) const;
-  /// go.operator()<Tile, VA, VB>() for the plan's tile, one of `Family`.
-  template <class Family, class Go>
+  /// go.operator()<Tile, VA, VB>() for the plan's tile.
+  template <class Go>
   static void pick_forward(const ForwardPlan& plan, const Go& go) {
     const GatherTile tile = plan.tile;
     if (plan.vectors == Vectors::none) return go.template operator()<TileM64N64, 1, 1>();
     if (plan.vectors == Vectors::half) {
-      constexpr int threads = Family::WeightM64N64::threads;
+      constexpr int threads = Tiles::WeightM64N64::threads;
       if (tile == GatherTile::short_m64n64) return go.template operator()<ShortForwardTile<64, 64, threads>, 1, 4>();
       if (tile == GatherTile::short_m128n32) return go.template operator()<ShortForwardTile<128, 32, threads>, 1, 4>();
       return go.template operator()<TileM128N32, 1, 4>();
     }
-    if (tile == GatherTile::m128n32) return go.template operator()<typename Family::M128N32, 4, 4>();
-    if (tile == GatherTile::m20n64) return go.template operator()<typename Family::M20N64, 4, 4>();
-    if (tile == GatherTile::m20n32) return go.template operator()<typename Family::M20N32, 4, 4>();
-    return go.template operator()<typename Family::M64N64, 4, 4>();
+    if (tile == GatherTile::m128n32) return go.template operator()<Tiles::M128N32, 4, 4>();
+    return in_tile(tile, [&]<class T>() { return go.template operator()<T, 4, 4>(); });
   }
 
   static int weight_work(const WeightCall& w) { return w.row_tiles * w.column_tiles * w.shape.splits + w.bias_blocks; }
 
  private:
+  /// go.operator()<Tile>() for a tile other than m128n32 where numbers move by fours.
+  template <class Go>
+  static void in_tile(GatherTile tile, const Go& go) {
+    switch (tile) {
+      case GatherTile::m32n64:
+        return go.template operator()<Tiles::M32N64>();
+      case GatherTile::m20n64:
+        return go.template operator()<Tiles::M20N64>();
+      case GatherTile::m20n32:
+        return go.template operator()<Tiles::M20N32>();
+      default:
+        return go.template operator()<Tiles::M64N64>();
+    }
+  }
   /// Block b works on task b mod tasks: a grid's second axis ends at 65535, its first does not.
   static dim3 grid(int tasks, int work) { return dim3(static_cast<unsigned>(tasks) * static_cast<unsigned>(work)); }
 
@@ -171,38 +184,32 @@ class ConvolutionLaunches {
 
  public:
   /// go.operator()<Tile, V>() for the plan's data tile.
-  template <class Family, class Go>
+  template <class Go>
   static void pick_data(const BackwardPlan& plan, const Go& go) {
     if (!plan.data_vectors) return go.template operator()<TileM64N64, 1>();
-    if (plan.data_tile == GatherTile::m128n32) return go.template operator()<typename Family::M128N32, 4>();
-    if (plan.data_tile == GatherTile::m20n64) return go.template operator()<typename Family::DataM20N64, 4>();
-    if (plan.data_tile == GatherTile::m20n32) return go.template operator()<typename Family::DataM20N32, 4>();
-    return go.template operator()<typename Family::DataM64N64, 4>();
+    if (plan.data_tile == GatherTile::m128n32) return go.template operator()<Tiles::M128N32, 4>();
+    return in_tile(plan.data_tile, [&]<class T>() { return go.template operator()<T, 4>(); });
   }
   /// go.operator()<Tile, VA, VB>() for the plan's weight tile.
-  template <class Family, class Go>
+  template <class Go>
   static void pick_weights(const BackwardPlan& plan, const Go& go) {
     if (plan.vectors == Vectors::none) return go.template operator()<TileM64N64, 1, 1>();
     if (plan.vectors == Vectors::half) {
-      constexpr int threads = Family::WeightM64N64::threads;
+      constexpr int threads = Tiles::WeightM64N64::threads;
       if (plan.weight_tile == WeightTile::short_m16n64)
         return go.template operator()<ShortWeightTile<16, 64, threads>, 1, 4>();
       if (plan.weight_tile == WeightTile::short_m32n32)
         return go.template operator()<ShortWeightTile<32, 32, threads>, 1, 4>();
       return go.template operator()<TileM32N32, 1, 4>();
     }
-    if (plan.weight_tile == WeightTile::m64n32) return go.template operator()<typename Family::WeightM64N32, 4, 4>();
-    return go.template operator()<typename Family::WeightM64N64, 4, 4>();
+    if (plan.weight_tile == WeightTile::m64n32) return go.template operator()<Tiles::WeightM64N32, 4, 4>();
+    return go.template operator()<Tiles::WeightM64N64, 4, 4>();
   }
   /// go.operator()<data tile, weight tile>() for a joint plan.
-  template <class Family, class Go>
+  template <class Go>
   static void pick_joint(const BackwardPlan& plan, const Go& go) {
-    using Wide = typename Family::WeightM64N64;
-    if (plan.data_tile == GatherTile::m128n32)
-      return go.template operator()<typename Family::M128N32, typename Family::WeightM64N32>();
-    if (plan.data_tile == GatherTile::m20n64) return go.template operator()<typename Family::DataM20N64, Wide>();
-    if (plan.data_tile == GatherTile::m20n32) return go.template operator()<typename Family::DataM20N32, Wide>();
-    return go.template operator()<typename Family::DataM64N64, Wide>();
+    if (plan.data_tile == GatherTile::m128n32) return go.template operator()<Tiles::M128N32, Tiles::WeightM64N32>();
+    return in_tile(plan.data_tile, [&]<class T>() { return go.template operator()<T, Tiles::WeightM64N64>(); });
   }
 
  private:

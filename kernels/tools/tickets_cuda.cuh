@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Phases inside one launch: blocks take their work in the order in which they start, count what is done per task, and
-// wait for the counts of earlier phases.
+// Phases inside one launch: blocks take pieces of work in their order until none is left, count what is done per task,
+// and wait for the counts of earlier phases.
 //
-// A block waits only for work with a smaller number. Smaller numbers were taken before by blocks that are running or
-// done, so some running block can always go on, whatever number of blocks fits the device.
+// A block waits only for work with a smaller number. Smaller numbers were taken before, and every block does what it
+// took before it takes more, so some block can always go on, whatever number of blocks fits the device. A grid is as
+// large as the phase that has the arithmetic: blocks that only wait would stand where others multiply, and numbers are
+// taken in no order of multiprocessors.
 #pragma once
 #include "kernels/tools/cuda_shared.cuh"
 
@@ -17,18 +19,30 @@ static __device__ unsigned ticket_words[kTicketWords];
 struct Tickets {
   static constexpr int kCounters = 4;
   int first = 0, tasks = 0;  // range of ticket_words, tasks of this launch
+  int pieces = 0;            // of work
 
   static constexpr int words_for(int task_count) { return 2 + kCounters * task_count; }
   __device__ unsigned* counter(int task, int which) const {
     return ticket_words + first + 2 + kCounters * task + which;
   }
 
-  /// This block's work. `slot` is a shared word.
+  /// This block's next piece; `pieces` or more: none is left. `slot` is a shared word.
   __device__ int take(unsigned* slot) const {
-    if (threadIdx.x == 0) *slot = atomicAdd(ticket_words + first, 1u);
+    __syncthreads();
+    if (threadIdx.x == 0) *slot = ask();
     __syncthreads();
     return static_cast<int>(*slot);
   }
+  /// As take(), but asks for the block's next number at once, in `next` of thread 0, so that the piece in hand hides
+  /// the way to memory and back. For pieces of equal length: who holds a number is the one to do it. Begin with ask().
+  __device__ int take_ahead(unsigned* slot, unsigned& next) const {
+    __syncthreads();
+    if (threadIdx.x == 0) *slot = next, next = ask();
+    __syncthreads();
+    return static_cast<int>(*slot);
+  }
+  __device__ unsigned ask() const { return atomicAdd(ticket_words + first, 1u); }
+
   /// The whole block's writes come before the count. True for the block that makes it `all`.
   __device__ bool arrive(unsigned* count, int all, unsigned* slot) const {
     __syncthreads();
@@ -39,6 +53,13 @@ struct Tickets {
     }
     __syncthreads();
     return *slot != 0;
+  }
+  /// The same where nobody asks who was last.
+  __device__ void count(unsigned* number) const {
+    __syncthreads();
+    if (threadIdx.x != 0) return;
+    __threadfence();
+    atomicAdd(number, 1u);
   }
   __device__ void wait(unsigned* count, int all) const {
     if (threadIdx.x == 0) {
