@@ -93,6 +93,7 @@ void run(const AdaptArguments& arguments) {
     throw UsageError("adapt: nothing to do; give --query for predictions, --output for adapted parameters, or both");
   TrainedRun trained = open_run(arguments.run, arguments.checkpoint);
   apply(trained.recipe, arguments.options);
+  refuse_training_keys(trained.recipe);
   const Recipe recipe = parse_recipe(trained.recipe);
   const Algorithm algorithm = evaluation_algorithm(recipe);
   Learner learner(recipe.model, algorithm, recipe.options);

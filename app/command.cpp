@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <set>
 
 #include "cumeta/device.h"
 #include "cumeta/error.h"
@@ -22,6 +23,17 @@ void add_recipe_options(CLI::App& command, RecipeOptions& options, bool data) {
   if (!data) return;
   command.add_option("--data", options.data, "Where the data lies (data.root, or data.path: the tasks to learn from)")
       ->type_name("PATH");
+}
+
+void refuse_training_keys(const RecipeTable& recipe) {
+  static const std::set<std::string> of_a_run = {"run.updates", "run.report_every", "run.checkpoint_every",
+                                                 "run.validate_every", "run.validate_tasks"};
+  for (const std::string& key : recipe.set_keys) {
+    if (key == "run.seed")
+      throw InvalidArgument("--set run.seed: the network is trained already; evaluate.seed draws the tasks");
+    if (of_a_run.count(key) != 0 || key.rfind("optimizer.", 0) == 0)
+      throw InvalidArgument("--set " + key + ": the network is trained already, so it changes nothing; leave it out");
+  }
 }
 
 void apply(RecipeTable& table, const RecipeOptions& options) {

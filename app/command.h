@@ -35,6 +35,8 @@ struct RecipeOptions {
 };
 /// `data`: the command opens the recipe's data.
 void add_recipe_options(CLI::App& command, RecipeOptions& options, bool data = true);
+/// Refuses keys that --set named and that only a training reads: they would change nothing.
+void refuse_training_keys(const RecipeTable& recipe);
 /// --set, --device and --data applied to the table.
 void apply(RecipeTable& table, const RecipeOptions& options);
 

@@ -98,6 +98,7 @@ nlohmann::json data_json(const Recipe& recipe) {
 void run(const EvaluateArguments& arguments) {
   TrainedRun trained = open_run(arguments.run, arguments.checkpoint);
   apply(trained.recipe, arguments.options);
+  refuse_training_keys(trained.recipe);
   const toml::node* kind = trained.recipe.table.at_path("data.kind").node();
   if (!arguments.warp.empty() && kind && kind->value_or(std::string()) != "omniglot")
     throw UsageError(fmt::format("--warp {}: the run's data are {}; only omniglot's characters can be warped",

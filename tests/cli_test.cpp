@@ -158,6 +158,9 @@ TEST_F(Cli, TrainWritesARunThatEvaluateAndAdaptRead) {
   const json wide = result_of({"evaluate", folder, "--tasks", "50", "--steps", "3", "--set", "data.amplitude=[5,10]"});
   EXPECT_GT(wide["by_step"][0]["mean"].get<double>(), 2 * all["by_step"][0]["mean"].get<double>());
   EXPECT_EQ(result_of({"evaluate", folder, "--tasks", "50", "--steps", "3"})["by_step"], all["by_step"]);
+  // Those of the training do not, and are refused.
+  expect_refused({"evaluate", folder, "--set", "run.seed=2"}, 2, "evaluate.seed draws the tasks");
+  expect_refused({"evaluate", folder, "--set", "optimizer.rate=1"}, 2, "--set optimizer.rate: the network is trained");
 
   TensorFile set;
   set.tensors["x"] = {FileTensor::Type::float32, {4, 1}, {-2, -1, 1, 2}};
