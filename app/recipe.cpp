@@ -255,6 +255,12 @@ void check_sections(const RecipeTable& recipe) {
 
 }  // namespace
 
+std::vector<std::string> recipe_keys() {
+  std::vector<std::string> keys;
+  for (const KnownKey& known : every_key()) keys.push_back(known.key);
+  return keys;
+}
+
 Algorithm parse_algorithm(Section section) {
   using Parser = Algorithm (*)(Section&);
   const Algorithm algorithm = section.choice<Parser>("kind", "maml",

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "app/recipe_file.h"
 #include "app/section.h"
@@ -51,6 +52,9 @@ struct Recipe {
 
 /// Throws InvalidArgument with one line for any key or value that cannot be used.
 Recipe parse_recipe(const RecipeTable& table);
+
+/// Every key that some recipe may have, with its section: "optimizer.momentum".
+std::vector<std::string> recipe_keys();
 
 Algorithm parse_algorithm(Section section);
 std::optional<Source> parse_source(Section section);

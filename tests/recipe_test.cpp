@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <regex>
 
 #include "app/nearest.h"
 #include "app/run_folder.h"
@@ -26,6 +27,19 @@ Recipe parse(const std::string& text, const std::vector<std::string>& sets = {})
 }
 const std::string sinusoid = "[data]\nkind = \"sinusoid\"\n";
 const std::string omniglot = "[data]\nkind = \"omniglot\"\nroot = \"somewhere\"\n";
+
+/// docs/recipes.md names each key that a parser asks for, in the part of its section.
+TEST(Recipes, ThePageHasEveryKey) {
+  const std::string page = read_text_file(CUMETA_SOURCE_DIR "/docs/recipes.md");
+  const std::vector<std::string> keys = recipe_keys();
+  EXPECT_GT(keys.size(), 60U);
+  for (const std::string& key : keys) {
+    const std::size_t begin = page.find("## [" + key.substr(0, key.find('.')) + "]");
+    ASSERT_NE(begin, std::string::npos) << key;
+    const std::string part = page.substr(begin, page.find("\n## ", begin) - begin);
+    EXPECT_TRUE(std::regex_search(part, std::regex("\\b" + key.substr(key.rfind('.') + 1) + "\\b"))) << key;
+  }
+}
 
 TEST(Recipes, EveryPublishedOneParses) {
   int count = 0;
