@@ -38,6 +38,7 @@ export CUMETA_CUDA_PLUGIN=$plugin CUMETA_REQUIRE_CUDA=1
 workloads=(sinusoid_k1 omniglot_k1 omniglot_k5 miniimagenet_k5)
 logs=$out/parts
 mkdir -p "$logs"
+trap 'kill $(jobs -p) 2>/dev/null; exit 130' INT TERM
 : >"$logs/failures" # a name a line, written by parts that may run beside one another
 at_once=$(($(nproc) > 3 ? $(nproc) / 2 : 1))
 

@@ -40,11 +40,12 @@ constexpr std::int64_t scratch(const ConvBlock& b, const Geometry& g, OnCpu) {
   return scratch(b, g, OnReference{}) + scratch(b.convolution, g, OnCpu{});
 }
 
-/// Chunks of rows on CUDA, each one block's work for 16 channels: so many that a few dozen tasks fill a large GPU, none
-/// of fewer than `least` rows, and few enough (kFewParts) that every block can add them all while a task has 65,536
-/// rows.
+/// Chunks of rows on CUDA, each one block's work for 16 channels: one for every `least` rows, but at most
+/// kMostBlockChunks while a task has 65,536 rows.
+constexpr int kMostBlockChunks = 32;
 constexpr std::int64_t block_chunks(std::int64_t rows, int least) {
-  const std::int64_t wanted = (rows + 31) / 32, chunk = wanted < least ? least : wanted > 2048 ? 2048 : wanted;
+  const std::int64_t wanted = (rows + kMostBlockChunks - 1) / kMostBlockChunks;
+  const std::int64_t chunk = wanted < least ? least : wanted > 2048 ? 2048 : wanted;
   return (rows + chunk - 1) / chunk;
 }
 constexpr int kGradientChunk = 336;

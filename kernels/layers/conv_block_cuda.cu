@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Convolution + batch norm + ReLU (+ max-pool) on CUDA: each pass one launch, its parts phases of it.
 #include <algorithm>
+#include <cassert>
 #include <map>
 #include <mutex>
 
@@ -124,10 +125,13 @@ class ConvBlockCuda final : public LayerPasses {
   }
   Tickets tickets(int tasks, int work) const {
     Tickets t;
+    assert(std::int64_t{tasks} * work < std::int64_t{1} << 31);
     t.first = tickets_.first(), t.tasks = tasks, t.pieces = tasks * work;
     return t;
   }
-  /// As many blocks as the device holds, `blocks` to a multiprocessor, but no more than pieces of `arithmetic` a task.
+  /// As many blocks as the device holds, `blocks` to a multiprocessor; but no more than pieces of `arithmetic` a task
+  /// (or one a multiprocessor): blocks that only wait would stand where others multiply, for numbers are taken in no
+  /// order of multiprocessors.
   dim3 grid(int tasks, int work, int arithmetic, int blocks) const {
     const int held = lane_.device().multiprocessors * blocks;
     const int wanted = std::max(tasks * arithmetic, lane_.device().multiprocessors);

@@ -34,8 +34,12 @@ constexpr int kBackwardBlocks = W::threads > 128    ? 1
                                 : W::min_blocks < 3 ? W::min_blocks
                                                     : 3;
 
-/// Up to so many tiles or chunks are added by every block that needs their sum.
-constexpr int kFewParts = 32;
+/// Up to so many tiles or chunks are added by every block that needs their sum; few where tests must meet both ways.
+#ifdef CUMETA_CUDA_EMULATED
+constexpr int kFewParts = 8;
+#else
+constexpr int kFewParts = kMostBlockChunks;
+#endif
 
 /// What a thread of a tile saw of its four columns: (mean, squares) of z, or the sums of Rz and xh Rz.
 template <class T, int V>
@@ -167,13 +171,13 @@ __global__ void __launch_bounds__(T::threads, kForwardBlocks<T>)
   constexpr int words = T::template shared_words<Layout::along_k, Layout::along_row>();
   CUMETA_SHARED(float4, storage, words / 4);
   CUMETA_SHARED(unsigned, slot, 1);
+  static_assert(words >= 8 * T::threads + TileSums<T, VB>::row_threads, "what publish() keeps");
   float* shared = reinterpret_cast<float*>(storage);
   const int tiles = conv.shape.tiles * conv.column_tiles, groups = norm.channel_groups(), tasks = tickets.tasks;
   const bool few = conv.shape.tiles <= kFewParts;
-  unsigned next = threadIdx.x == 0 ? tickets.ask() : 0u;
-  for (int ticket = tickets.take_ahead(slot, next); ticket < tickets.pieces; ticket = tickets.take_ahead(slot, next)) {
-    const int task = ticket % tasks;
-    int work = ticket / tasks;
+  for (TakenPieces<true> piece(tickets, slot); piece.take();) {
+    const int task = piece.number % tasks;
+    int work = piece.number / tasks;
     if (work < tiles) {
       TileSums<T, VB> sums(norm, tangent, task);
       gather_block<T, VA, VB, false>(conv, task, work, shared, sums);
@@ -298,9 +302,9 @@ __global__ void __launch_bounds__(kGradientThreads, 3)
     block_gradients(const __grid_constant__ NormCall norm, bool tangent, Tickets tickets) {
   CUMETA_SHARED(float, shared, kGradientThreads / 32 * kNormSums * 16);
   CUMETA_SHARED(unsigned, slot, 1);
-  for (int ticket = tickets.take(slot); ticket < tickets.pieces; ticket = tickets.take(slot)) {
-    int work = ticket / tickets.tasks;
-    gradient_phases<V, kGradientThreads>(norm, tangent, tickets, ticket % tickets.tasks, work, shared, slot);
+  for (TakenPieces<false> piece(tickets, slot); piece.take();) {
+    int work = piece.number / tickets.tasks;
+    gradient_phases<V, kGradientThreads>(norm, tangent, tickets, piece.number % tickets.tasks, work, shared, slot);
   }
   tickets.leave(static_cast<int>(gridDim.x));
 }
@@ -314,10 +318,11 @@ __global__ void __launch_bounds__(W::threads, kBackwardBlocks<D, W>)
   constexpr int weight_words = W::template shared_words<Layout::along_row, Layout::along_row>();
   CUMETA_SHARED(float4, storage, (data_words > weight_words ? data_words : weight_words) / 4);
   CUMETA_SHARED(unsigned, slot, 1);
+  static_assert(weight_words >= kNormSums * 16 * (W::threads / 32), "what the sums per channel keep");
   float* shared = reinterpret_cast<float*>(storage);
-  for (int ticket = tickets.take(slot); ticket < tickets.pieces; ticket = tickets.take(slot)) {
-    const int task = ticket % tickets.tasks;
-    int work = ticket / tickets.tasks;
+  for (TakenPieces<false> piece(tickets, slot); piece.take();) {
+    const int task = piece.number % tickets.tasks;
+    int work = piece.number / tickets.tasks;
     if (gradient_phases<VB, W::threads>(norm, tangent, tickets, task, work, shared, slot)) continue;
     const int weight_blocks = weights.row_tiles * weights.column_tiles * weights.shape.splits;
     const int data_blocks = with_data ? data.shape.tiles * data.column_tiles : 0;

@@ -2,9 +2,10 @@
 // Linear on CUDA: every pass is one or two products  C[m][n] = bias[n] + sum over terms and k of A[m][k] B[k][n],
 // a tangent's two terms in one loop, both products of a backward pass in one launch (blocks take roles).
 //   forward  Y = X W + b       backward  dX = dY W',  [dW; db] = [X 1]' dY  (a row of ones gives the bias' gradient)
-// Layers of more than 32 outputs take tiles: each sum runs over terms, then k, in order, in one thread (in TF32, by
-// eights of k, in one warp), so the bits are the same for every tile. Those of few outputs have too few tiles to fill a
-// GPU and give each number 1 to 64 threads instead, by k: a thread sums its slice of k, halves of the slices are added.
+// Layers of more than 32 outputs (or more than 2^22 products a task) take tiles: each sum runs over terms, then k, in
+// order, in one thread (in TF32, by eights of k, in one warp), so the bits are the same for every tile. Those of few
+// outputs have too few tiles to fill a GPU and give each number 1 to 64 threads instead, by k: a thread sums its slice
+// of k, halves of the slices are added.
 #include "kernels/layers/linear.h"
 #include "kernels/tools/cuda_launch.cuh"
 #include "kernels/tools/fast_divisor.h"

@@ -270,7 +270,6 @@ __device__ __forceinline__ void mlp_weights(const MlpBlock& b, const MlpPass& pa
       use(weights, prepared, sum);
     }
     at -= items;
-    if (at < 0) at += kMlpThreads;
   }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Kernels of the convolution: a gather (forward, backward-data), backward-weights, both in one launch, and the sums
-// that finish them. Grid: x = task, y = the work of one task, longest first.
+// that finish them. Block b works on task b mod tasks, longest work first.
 #pragma once
 #include "kernels/tools/convolution_operands_cuda.cuh"
 #include "kernels/tools/short_convolution_cuda.cuh"

@@ -48,7 +48,7 @@ struct WeightShape {
   int splits = 1, chunks_per_split = 0;
 };
 
-/// Names of the tiles that the kernels are compiled for (kernels/layers/conv2d_cuda.cu).
+/// Names of the tiles that the kernels are compiled for (kernels/tools/convolution_launch_cuda.cu).
 /// The short ones are for few channels (kernels/tools/short_convolution_cuda.cuh).
 enum class GatherTile { m64n64, m32n64, m128n32, m20n64, m20n32, short_m64n64, short_m128n32 };
 enum class WeightTile { m64n64, m64n32, m32n32, short_m16n64, short_m32n32 };

@@ -2,10 +2,8 @@
 // Phases inside one launch: blocks take pieces of work in their order until none is left, count what is done per task,
 // and wait for the counts of earlier phases.
 //
-// A block waits only for work with a smaller number. Smaller numbers were taken before, and every block does what it
-// took before it takes more, so some block can always go on, whatever number of blocks fits the device. A grid is as
-// large as the phase that has the arithmetic: blocks that only wait would stand where others multiply, and numbers are
-// taken in no order of multiprocessors.
+// A block waits only for work with a smaller number, and holds at most one larger number meanwhile. So the block that
+// has the smallest number in hand can always go on, whatever number of blocks fits the device.
 #pragma once
 #include "kernels/tools/cuda_shared.cuh"
 
@@ -26,21 +24,7 @@ struct Tickets {
     return ticket_words + first + 2 + kCounters * task + which;
   }
 
-  /// This block's next piece; `pieces` or more: none is left. `slot` is a shared word.
-  __device__ int take(unsigned* slot) const {
-    __syncthreads();
-    if (threadIdx.x == 0) *slot = ask();
-    __syncthreads();
-    return static_cast<int>(*slot);
-  }
-  /// As take(), but asks for the block's next number at once, in `next` of thread 0, so that the piece in hand hides
-  /// the way to memory and back. For pieces of equal length: who holds a number is the one to do it. Begin with ask().
-  __device__ int take_ahead(unsigned* slot, unsigned& next) const {
-    __syncthreads();
-    if (threadIdx.x == 0) *slot = next, next = ask();
-    __syncthreads();
-    return static_cast<int>(*slot);
-  }
+  /// The next number.
   __device__ unsigned ask() const { return atomicAdd(ticket_words + first, 1u); }
 
   /// The whole block's writes come before the count. True for the block that makes it `all`.
@@ -80,10 +64,54 @@ struct Tickets {
   /// barrier stands here.
   __device__ void leave(int blocks) const {
     if (threadIdx.x != 0) return;
+    __threadfence();  // a count that nobody waited for comes before the zeros all the same
     if (atomicAdd(ticket_words + first + 1, 1u) + 1u != static_cast<unsigned>(blocks)) return;
+    __threadfence();
     for (int i = 0; i < 2 + kCounters * tasks; ++i) ticket_words[first + i] = 0;
     __threadfence();
   }
+};
+
+/// A block's way through the pieces:  for (TakenPieces<ahead> piece(tickets, slot); piece.take();) ... piece.number ...
+/// `ahead`: it asks for its next number before it does the piece in hand, which hides the way to memory and back; for
+/// pieces of equal length, since who holds a number is the one to do it. `slot` is a shared word.
+template <bool ahead>
+class TakenPieces {
+ public:
+  int number = 0;
+
+  __device__ TakenPieces(const Tickets& tickets, unsigned* slot) : tickets_(tickets), slot_(slot) {
+#if defined(CUMETA_CUDA_EMULATED)
+    // Blocks run one after the other: the first would do everything, and none would meet what another one wrote.
+    left_ = (tickets.pieces + static_cast<int>(gridDim.x) - 1) / static_cast<int>(gridDim.x);
+#endif
+    if (ahead && threadIdx.x == 0) next_ = tickets.ask();
+  }
+  /// False: none is left.
+  __device__ bool take() {
+#if defined(CUMETA_CUDA_EMULATED)
+    if (left_-- == 0) return false;
+    const bool more = left_ > 0;
+#else
+    constexpr bool more = true;
+#endif
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      *slot_ = ahead ? next_ : tickets_.ask();
+      if (ahead && more) next_ = tickets_.ask();
+    }
+    __syncthreads();
+    number = static_cast<int>(*slot_);
+    return number < tickets_.pieces;
+  }
+
+ private:
+  const Tickets& tickets_;
+  unsigned* slot_;
+  unsigned next_ = 0;
+#if defined(CUMETA_CUDA_EMULATED)
+  int left_;
+#endif
 };
 
 }  // namespace cumeta

@@ -19,10 +19,8 @@ template <bool ahead>
 __global__ void phases(float* written, float* sums, float* doubled, float* totals, cumeta::Tickets tickets) {
   CUMETA_SHARED(unsigned, slot, 1);
   const int t = static_cast<int>(threadIdx.x);
-  unsigned next = ahead && t == 0 ? tickets.ask() : 0u;
-  const auto take = [&] { return ahead ? tickets.take_ahead(slot, next) : tickets.take(slot); };
-  for (int ticket = take(); ticket < tickets.pieces; ticket = take()) {
-    const int task = ticket % tickets.tasks, work = ticket / tickets.tasks;
+  for (cumeta::TakenPieces<ahead> piece(tickets, slot); piece.take();) {
+    const int task = piece.number % tickets.tasks, work = piece.number / tickets.tasks;
     float *mine = written + task * parts * threads, *theirs = doubled + task * readers * threads;
     if (work < parts) {
       mine[work * threads + t] = static_cast<float>(100 * work + t);
