@@ -32,9 +32,12 @@ struct ShortForwardTile {
   }
 };
 
-// Before sm_80 copies pass through registers, and shared memory holds one block anyway.
+// Before sm_80 copies pass through registers, and shared memory holds one block anyway; before sm_90 addresses take
+// more registers than a fourth block would leave.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
 constexpr int kShortWeightBlocks = 2;
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+constexpr int kShortWeightBlocks = 3;
 #else
 constexpr int kShortWeightBlocks = 4;
 #endif
