@@ -44,14 +44,16 @@ constexpr std::int64_t scratch(const Conv2d& l, const Geometry& g, OnCpu) {
   const std::int64_t weights = std::int64_t{l.kernel} * l.kernel * g.input.channels * l.filters;
   return 2 * weights + (pads_images(l, g.input) ? 2 * images_at_once(l, g) * padded_image(l, g.input) : 0);
 }
+/// Whether a weight gradient of so many rows (tap, channel), and one for the bias, fits a short tile on CUDA.
+constexpr bool has_short_rows(int rows) { return rows < 32; }
 /// On CUDA the pixels of a weight gradient are split over blocks where a task has many pixels and few tiles; the
 /// splits' sums stand in the scratch: [split][weights | bias].
 constexpr int weight_splits(int rows, int columns, std::int64_t pixels) {
   const int width = columns <= 32 ? 32 : 64, across = (columns + width - 1) / width;
   const int tiles = ((rows + 63) / 64) * across;
   // With few channels a task has one short tile or two: parts of 128 pixels and more.
-  const std::int64_t wanted = rows < 32 ? (128 + across - 1) / across : (64 + tiles - 1) / tiles;
-  const std::int64_t most = rows < 32 ? (pixels + 127) / 128 : pixels / 512;
+  const std::int64_t wanted = has_short_rows(rows) ? (128 + across - 1) / across : (64 + tiles - 1) / tiles;
+  const std::int64_t most = has_short_rows(rows) ? (pixels + 127) / 128 : pixels / 512;
   return static_cast<int>(most < 1 ? 1 : wanted < most ? wanted : most);
 }
 constexpr std::int64_t scratch(const Conv2d& l, const Geometry& g, OnCuda) {

@@ -48,7 +48,7 @@ constexpr std::int64_t block_chunks(std::int64_t rows, int least) {
   const std::int64_t chunk = wanted < least ? least : wanted > 2048 ? 2048 : wanted;
   return (rows + chunk - 1) / chunk;
 }
-constexpr int kGradientChunk = 336;
+constexpr int kGradientChunk = 336;  ///< least rows of backward: Omniglot's first layer has three, one round of blocks
 
 /// CUDA's scratch, numbers per task: the gradients of z and their tangents, sums of tiles or chunks of rows, sums per
 /// channel, and the convolution's splits.

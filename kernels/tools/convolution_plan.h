@@ -119,7 +119,7 @@ constexpr GatherTile choose_gather_tile(std::int64_t rows, int columns, int leng
 inline WeightTile choose_weight_tile(int rows, int columns, Vectors vectors) {
   if (vectors == Vectors::none) return WeightTile::m64n64;
   if (vectors == Vectors::half)  // a short tile's last row is the bias's
-    return rows < 16 ? WeightTile::short_m16n64 : rows < 32 ? WeightTile::short_m32n32 : WeightTile::m32n32;
+    return rows < 16 ? WeightTile::short_m16n64 : has_short_rows(rows) ? WeightTile::short_m32n32 : WeightTile::m32n32;
   return columns > 32 ? WeightTile::m64n64 : WeightTile::m64n32;
 }
 inline GatherShape forward_shape(const Conv2d& l, const Geometry& g, GatherTile tile) {
@@ -178,7 +178,8 @@ inline WeightShape weight_shape(const Conv2d& l, const Geometry& g) {
   const int chunks = tiles_of(s.pixels, kWeightChunk);
   s.splits = weight_splits(s.rows, s.columns, s.pixels);
   s.chunks_per_split = tiles_of(chunks, s.splits);
-  if (s.splits > 1 && s.rows < 32) s.chunks_per_split += s.chunks_per_split % 2;  // short tiles take two at a time
+  if (s.splits > 1 && has_short_rows(s.rows))
+    s.chunks_per_split += s.chunks_per_split % 2;  // short tiles take two at a time
   s.splits = std::max(1, tiles_of(chunks, std::max(1, s.chunks_per_split)));
   return s;
 }
