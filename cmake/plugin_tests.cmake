@@ -24,7 +24,7 @@ if(CUMETA_TESTS AND TARGET cumeta_cuda_emulated)
     add_dependencies(cuda_errors_test cumeta_cuda_emulated)
     target_compile_definitions(cuda_errors_test PRIVATE CUMETA_EMULATED_PLUGIN="${CUMETA_TEST_BUILD}/lib/libcumeta_cuda_emulated.so")
   endif()
-  foreach(name layers_test backend_test outer_step_reference_test device_episodes_test mlp_program_test learner_test learner_limits_test learner_rates_test learner_runs_test golden_test launches_test implementation_test bits_test
+  foreach(name layers_test backend_test outer_step_reference_test device_episodes_test mlp_program_test learner_test learner_limits_test learner_rates_test learner_runs_test learner_uploads_test golden_test launches_test implementation_test bits_test
       identities_test running_statistics_test machines_test cuda_program_test)
     if(NOT TARGET ${name})
       message(FATAL_ERROR "cumeta: there is no test program ${name} to run on the emulated plugin")

@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cumeta/layers.h"
@@ -30,6 +31,8 @@ class Lane {
   virtual std::unique_ptr<LayerPasses> bind(const Stage& stage, const Geometry& geometry, Array scratch) = 0;
   virtual std::unique_ptr<LossPasses> bind(const Loss& loss, const LossGeometry& geometry) = 0;
 
+  /// `from` lies in an UploadBuffer, float32, and is read when the lane comes to it.
+  virtual void upload(Array from, Array out) = 0;
   virtual void fill(Array out, double value) = 0;
   virtual void copy(Array from, Array out) = 0;
   virtual void add(Array out, double a, Array x) = 0;                   // out += a x
@@ -56,6 +59,20 @@ class Recording {
   virtual int kernel_nodes() const { return 0; }
 };
 
+/// Host memory that lanes upload from: recorded uploads read it anew at every run.
+struct UploadBuffer {
+  explicit UploadBuffer(std::shared_ptr<std::byte> bytes) : memory(std::move(bytes)) {}
+  virtual ~UploadBuffer() = default;
+  UploadBuffer(const UploadBuffer&) = delete;
+  UploadBuffer& operator=(const UploadBuffer&) = delete;
+  /// Everything that shall read what the memory holds now is queued.
+  virtual void queued() {}
+  /// Returns when all of that has read it.
+  virtual void wait() {}
+
+  const std::shared_ptr<std::byte> memory;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -67,6 +84,10 @@ class Backend {
 
   /// Memory that lives as long as the backend's caller keeps it. Throws OutOfMemory.
   virtual std::shared_ptr<std::byte> allocate(std::size_t bytes) = 0;
+  /// Host memory, not counted by the plan. Throws OutOfMemory. The default is that of a host device.
+  virtual std::unique_ptr<UploadBuffer> make_upload_buffer(std::size_t bytes) {
+    return std::make_unique<UploadBuffer>(allocate(bytes));
+  }
 
   virtual int lanes() const = 0;
   virtual Lane& lane(int index) = 0;

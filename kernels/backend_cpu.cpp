@@ -26,6 +26,7 @@ std::unique_ptr<LossPasses> CpuLane::bind(const Loss& loss, const LossGeometry& 
   return std::visit([&](const auto& l) { return cumeta::bind(l, geometry, *this); }, loss);
 }
 
+void CpuLane::upload(Array from, Array out) { copy_rows(from, out); }
 void CpuLane::fill(Array out, double value) {
   for (int task = 0; task < out.tasks; ++task) {
     if (out.number == Number::float64) {

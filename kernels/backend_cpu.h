@@ -13,6 +13,7 @@ class CpuLane final : public Lane {
   std::unique_ptr<LayerPasses> bind(const Stage& stage, const Geometry& geometry, Array scratch) override;
   std::unique_ptr<LossPasses> bind(const Loss& loss, const LossGeometry& geometry) override;
 
+  void upload(Array from, Array out) override;
   void fill(Array out, double value) override;
   void copy(Array from, Array out) override;
   void add(Array out, double a, Array x) override;

@@ -79,6 +79,10 @@ class CudaBackend final : public Backend {
   Number number() const override { return Number::float32; }
 
   std::shared_ptr<std::byte> allocate(std::size_t bytes) override;
+  std::unique_ptr<UploadBuffer> make_upload_buffer(std::size_t bytes) override {
+    check(cudaSetDevice(device_.ordinal), "allocate pinned host memory");
+    return std::make_unique<PinnedUploadBuffer>(bytes, streams_[0].get());
+  }
 
   int lanes() const override { return static_cast<int>(lanes_.size()); }
   Lane& lane(int index) override { return *lanes_.at(static_cast<std::size_t>(index)); }
@@ -254,6 +258,10 @@ std::unique_ptr<LayerPasses> CudaLane::bind(const Stage& stage, const Geometry& 
 }
 std::unique_ptr<LossPasses> CudaLane::bind(const Loss& loss, const LossGeometry& geometry) {
   return std::visit([&](const auto& l) { return cumeta::bind(l, geometry, *this); }, loss);
+}
+
+void CudaLane::upload(Array from, Array out) {
+  if (mode_ != Mode::load) upload_rows(from, out, stream_);
 }
 
 std::unique_ptr<Backend> open_cuda_backend(const CudaOptions& options) {

@@ -83,14 +83,14 @@ Execution::Execution(Backend& backend, const Problem& problem, const Cut& cut, c
 Execution::Execution(Backend& backend, const Problem& problem, const Cut& cut, const State& state)
     : Execution(backend, problem, cut, state, allocate_block(backend, bytes_of(problem, cut))) {}
 
-void Execution::run(const Draw& draw, const OuterStep* step) {
+void Execution::run(const Source& source, const OuterStep* step) {
   const Problem& p = problem_;
   const int T = p.sizes.tasks;
   const auto work = [&](int index, int lane) {
     const int first = index * cut_.chunk, tasks = std::min(cut_.chunk, T - first);
     Lane& on = backend_.lane(lane);
-    if (cut_.program) return run_program(draw, first, tasks, on);
-    if (draw) draw(first, tasks, on);
+    if (cut_.program) return run_program(source, first, tasks, on);
+    source.fill(first, tasks, on);
     Chunk c{.lane = on,
             .problem = p,
             .work = memory_.lanes[static_cast<std::size_t>(lane)],
@@ -119,10 +119,10 @@ void Execution::run(const Draw& draw, const OuterStep* step) {
   if (step) backend_.outer_step(*step);
 }
 
-void Execution::run_program(const Draw& draw, int first, int tasks, Lane& on) {
+void Execution::run_program(const Source& source, int first, int tasks, Lane& on) {
   const MlpProgram& program = *problem_.program;
-  const bool draws = draw && backend_.program_draws(program);
-  if (draw && !draws) draw(first, tasks, on);
+  const bool draws = source.open_episodes && backend_.program_draws(program);
+  if (!draws) source.fill(first, tasks, on);
   const MlpArrays arrays{.x = memory_.x.rows(first, tasks),
                          .t = memory_.t.rows(first, tasks),
                          .theta = state_.meta.slice(0, problem_.layout.parameters),

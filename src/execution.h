@@ -70,11 +70,16 @@ class Execution {
   /// In a block of its own.
   Execution(Backend& backend, const Problem& problem, const Cut& cut, const State& state);
 
-  /// Fills a chunk's x and t just before it runs, in the lane that runs it; may be empty (the caller uploads before
-  /// run()).
-  using Draw = std::function<void(int first_task, int tasks, Lane& lane)>;
+  /// Where tasks come from.
+  struct Source {
+    /// Fills a chunk's x and t just before it runs, in the lane that runs it: so one chunk's are uploaded while another
+    /// lane computes.
+    std::function<void(int first_task, int tasks, Lane& lane)> fill;
+    /// These are the backend's open episodes: a program may draw them itself instead.
+    bool open_episodes = false;
+  };
   /// Queues all chunks and, if `step` is given, the outer step.
-  void run(const Draw& draw, const OuterStep* step);
+  void run(const Source& tasks, const OuterStep* step);
 
   const Problem& problem() const { return problem_; }
   const Cut& cut() const { return cut_; }
@@ -83,7 +88,7 @@ class Execution {
   const Block& block() const { return block_; }
 
  private:
-  void run_program(const Draw& draw, int first_task, int tasks, Lane& lane);
+  void run_program(const Source& source, int first_task, int tasks, Lane& lane);
 
   Backend& backend_;
   Problem problem_;

@@ -74,6 +74,7 @@ class CountingLane final : public Lane {
   std::unique_ptr<LossPasses> bind(const Loss&, const LossGeometry&) override {
     return std::make_unique<CountingLoss>(count_);
   }
+  void upload(Array, Array) override {}
   void fill(Array, double) override { ++count_; }
   void copy(Array, Array) override { ++count_; }
   void add(Array, double, Array) override { ++count_; }
@@ -129,7 +130,8 @@ int count_launches(const Problem& p, const Cut& cut, const Optimizer& optimizer)
   Execution execution(backend, p, cut, state);
   OuterStep step;
   step.layout = p.row(), step.rule = OuterStep::Rule::adam;
-  execution.run([&](int, int, Lane&) { backend.count_one(); }, &step);  // episodes are drawn by one kernel per chunk
+  // One kernel draws the episodes of a chunk, unless the program does.
+  execution.run({.fill = [&](int, int, Lane&) { backend.count_one(); }, .open_episodes = true}, &step);
   return backend.count();
 }
 

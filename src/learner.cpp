@@ -269,22 +269,6 @@ void Learner::Impl::check(const TaskBatch& batch, bool query_needed) const {
   if (query_needed && batch.query.count == 0) throw InvalidArgument("query has no examples; at least 1 is needed");
 }
 
-void Learner::Impl::upload(Prepared& p, const TaskBatch& batch) {
-  auto join = [&](std::vector<float>& out, std::span<const float> support, std::span<const float> query) {
-    const auto T = static_cast<std::size_t>(batch.tasks);
-    const std::size_t s = support.size() / T, q = query.size() / T;
-    out.resize(T * (s + q));
-    for (std::size_t t = 0; t < T; ++t) {
-      std::copy_n(support.data() + t * s, s, out.data() + t * (s + q));
-      std::copy_n(query.data() + t * q, q, out.data() + t * (s + q) + s);
-    }
-  };
-  join(p.x, batch.support.x, batch.query.x);
-  join(p.t, batch.support.y, batch.query.y);
-  backend->upload(std::span<const float>(p.x), p.execution->memory().x);
-  backend->upload(std::span<const float>(p.t), p.execution->memory().t);
-}
-
 std::vector<double> Learner::Impl::download(Array a) const {
   std::vector<double> out(static_cast<std::size_t>(a.size) * static_cast<std::size_t>(a.tasks));
   if (a) backend->download(a, out);

@@ -3,7 +3,9 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <span>
 #include <tuple>
+#include <vector>
 
 #include "cumeta/learner.h"
 #include "src/execution.h"
@@ -35,12 +37,19 @@ struct Learner::Impl {
 
   Impl(const Model& model, const Algorithm& algorithm, const Options& options);
 
-  /// An execution that is kept, with its outer step and its recording.
+  /// A recording, and the meta-batch of the host that it uploads, chunk by chunk, where each chunk runs.
+  struct Feed {
+    std::unique_ptr<UploadBuffer> host;  ///< null where tasks are drawn on the device or in place
+    std::span<float> x, t;               ///< [T][support + query][...], in `host`
+    std::unique_ptr<Recording> recording;
+    /// What the buffer holds is run.
+    void run();
+  };
+  /// An execution that is kept, with its outer step and its recordings.
   struct Prepared {
     std::unique_ptr<Execution> execution;
     OuterStep step;
-    std::unique_ptr<Recording> recording;
-    std::vector<float> x, t;  ///< host staging of one meta-batch
+    std::vector<Feed> feeds;  ///< empty until the first run
     const Episodes* episodes = nullptr;
   };
   /// `episodes`: the identity of what train draws from, 0 for tasks of the caller. Kept until memory is needed. All lie
@@ -48,6 +57,8 @@ struct Learner::Impl {
   /// the larger of the two.
   std::shared_ptr<Prepared> prepare(const TaskSizes& sizes, Goal goal, Statistics statistics, int steps,
                                     std::uint64_t episodes = 0);
+  /// A recording that takes its tasks from the host.
+  Feed feed_from_host(Prepared& prepared);
   /// Runs tasks of the caller through an execution, recorded at its first run.
   void run(Prepared& prepared, const TaskBatch& tasks, int slot);
   /// Host devices that compute in float32 draw a task where it runs; others get it uploaded.
@@ -64,7 +75,6 @@ struct Learner::Impl {
   Statistics training_statistics() const;
 
   void check(const TaskBatch& tasks, bool query_needed) const;
-  void upload(Prepared& prepared, const TaskBatch& tasks);
   /// Writes what changes from update to update; returns the outer rate.
   double write_control(int slot);
   Update read_report(const Prepared& prepared, std::span<const double> report, std::int64_t number, double rate) const;

@@ -86,12 +86,57 @@ Update Learner::Impl::collect(const Prepared& p, int count) {
   return read_report(p, report(updates - 1), updates, outer_rate(updates - 1));
 }
 
+Learner::Impl::Feed Learner::Impl::feed_from_host(Prepared& p) {
+  const Memory& memory = p.execution->memory();
+  const auto numbers = [](const Array& a) {
+    return static_cast<std::size_t>(a.tasks) * static_cast<std::size_t>(a.size);
+  };
+  const std::size_t x_size = numbers(memory.x), t_size = numbers(memory.t);
+  Feed feed;
+  feed.host = backend->make_upload_buffer((x_size + t_size) * sizeof(float));
+  float* const x = reinterpret_cast<float*>(feed.host->memory.get());
+  feed.x = {x, x_size}, feed.t = {x + x_size, t_size};
+  const auto rows_of = [](std::span<float> host, const Array& device) {
+    return Array{reinterpret_cast<std::byte*>(host.data()), device.tasks, device.size, device.size, Number::float32};
+  };
+  const Array host_x = rows_of(feed.x, memory.x), host_t = rows_of(feed.t, memory.t);
+  const Execution::Source source{.fill = [&memory, host_x, host_t](int first, int count, Lane& lane) {
+    lane.upload(host_x.rows(first, count), memory.x.rows(first, count));
+    lane.upload(host_t.rows(first, count), memory.t.rows(first, count));
+  }};
+  const OuterStep* step = p.execution->problem().goal == Goal::evaluation ? nullptr : &p.step;
+  feed.recording = backend->record([&p, source, step] { p.execution->run(source, step); });
+  return feed;
+}
+
+void Learner::Impl::Feed::run() {
+  recording->run();
+  if (host) host->queued();
+}
+
+namespace {
+
+/// Task by task its support rows, then its query rows.
+void join(std::span<const float> support, std::span<const float> query, std::size_t tasks, std::span<float> out) {
+  const std::size_t s = support.size() / tasks, q = query.size() / tasks;
+  float* next = out.data();
+  for (std::size_t t = 0; t < tasks; ++t) {
+    next = std::copy_n(support.data() + t * s, s, next);
+    next = std::copy_n(query.data() + t * q, q, next);
+  }
+}
+
+}  // namespace
+
 void Learner::Impl::run(Prepared& p, const TaskBatch& tasks, int slot) {
-  upload(p, tasks);
+  if (p.feeds.empty()) p.feeds.push_back(feed_from_host(p));
+  Feed& feed = p.feeds.front();
+  feed.host->wait();
+  const auto T = static_cast<std::size_t>(tasks.tasks);
+  join(tasks.support.x, tasks.query.x, T, feed.x);
+  join(tasks.support.y, tasks.query.y, T, feed.t);
   write_control(slot);
-  const bool ends = p.execution->problem().goal != Goal::evaluation;
-  if (!p.recording) p.recording = backend->record([&p, ends] { p.execution->run({}, ends ? &p.step : nullptr); });
-  p.recording->run();
+  feed.run();
 }
 
 Update Learner::meta_update(const TaskBatch& tasks) {
@@ -139,7 +184,7 @@ class Raised {
 
 void Learner::Impl::open(const EpisodeTables& tables, std::uint64_t identity) {
   for (auto& [key, prepared] : prepared_)
-    if (std::get<6>(key) != 0) prepared->recording.reset();
+    if (std::get<6>(key) != 0) prepared->feeds.clear();
   open_episodes = 0, resident_bytes = 0;
   std::int64_t images = 0;
   if (const auto* table = std::get_if<ImageEpisodes>(&tables.kind))
@@ -156,24 +201,28 @@ void Learner::Impl::open(const EpisodeTables& tables, std::uint64_t identity) {
 }
 
 void Learner::Impl::record_training(Prepared& p, const Episodes& episodes, bool on_device) {
+  p.episodes = &episodes;
+  if (!on_device && !draws_in_place()) {
+    // On a GPU the host draws into one buffer while the other's tasks run.
+    while (p.feeds.size() < (backend->on_host() ? 1 : 2)) p.feeds.push_back(feed_from_host(p));
+    return;
+  }
   const Memory& memory = p.execution->memory();
-  Execution::Draw draw;
+  Execution::Source source{.fill = {}, .open_episodes = on_device};
   if (on_device)
-    draw = [this, &memory](int first, int count, Lane& lane) {
+    source.fill = [this, &memory](int first, int count, Lane& lane) {
       backend->draw_episodes(lane, memory.x.rows(first, count), memory.t.rows(first, count), first, state.control);
     };
-  else if (draws_in_place())
-    draw = [this, &p, &memory](int first, int count, Lane&) {
+  else
+    source.fill = [this, &p, &memory](int first, int count, Lane&) {
       for (int task = first; task < first + count; ++task)
         p.episodes->draw(static_cast<std::uint64_t>(updates), task, 1,
                          {memory.x.row<float>(task), static_cast<std::size_t>(memory.x.size)},
                          {memory.t.row<float>(task), static_cast<std::size_t>(memory.t.size)});
     };
-  p.episodes = &episodes;
-  p.recording = backend->record([&p, draw] { p.execution->run(draw, &p.step); });
-  if (draw) return;
-  p.x.resize(static_cast<std::size_t>(memory.x.tasks) * static_cast<std::size_t>(memory.x.size));
-  p.t.resize(static_cast<std::size_t>(memory.t.tasks) * static_cast<std::size_t>(memory.t.size));
+  Feed feed;
+  feed.recording = backend->record([&p, source] { p.execution->run(source, &p.step); });
+  p.feeds.push_back(std::move(feed));
 }
 
 void Learner::train(const Episodes& episodes, int tasks, std::int64_t updates,
@@ -189,19 +238,17 @@ void Learner::train(const Episodes& episodes, int tasks, std::int64_t updates,
   if (tables && im.open_episodes != episodes.identity()) im.open(*tables, episodes.identity());
   const auto p = im.prepare({tasks, episodes.support(), episodes.query()}, Goal::update, im.training_statistics(), -1,
                             episodes.identity());
-  const Memory& memory = p->execution->memory();
-  if (!p->recording) im.record_training(*p, episodes, tables.has_value());
+  if (p->feeds.empty()) im.record_training(*p, episodes, tables.has_value());
   p->episodes = &episodes;  // the same source may have moved
-  const bool from_host = !p->x.empty();
   int waiting = 0;
   for (std::int64_t i = 0; i < updates; ++i) {
-    if (from_host) {
-      episodes.draw(static_cast<std::uint64_t>(im.updates), 0, tasks, p->x, p->t);
-      backend.upload(std::span<const float>(p->x), memory.x);
-      backend.upload(std::span<const float>(p->t), memory.t);
+    Impl::Feed& feed = p->feeds[static_cast<std::size_t>(i) % p->feeds.size()];
+    if (feed.host) {
+      feed.host->wait();
+      episodes.draw(static_cast<std::uint64_t>(im.updates), 0, tasks, feed.x, feed.t);
     }
     im.write_control(static_cast<int>(im.updates % report_slots));
-    p->recording->run();
+    feed.run();
     ++im.updates, ++waiting;
     const bool due = im.updates % every == 0 || i + 1 == updates;
     if (!due && waiting < report_slots) continue;

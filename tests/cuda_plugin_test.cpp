@@ -251,6 +251,34 @@ TEST_F(CudaBackendTest, RecordingReplaysWithNewData) {
   EXPECT_EQ(read(out), counted(24, 2));
 }
 
+TEST_F(CudaBackendTest, UploadsOfARecordingReadTheirBufferAtEveryRun) {
+  // Rows with gaps on the device, chunks of two tasks on two lanes; three numbers a task.
+  const Array x = array(4, 3, 5), out = uploaded(4, 3, 3, std::vector<double>(12, 0.0));
+  const auto buffer = backend_->make_upload_buffer(12 * sizeof(float));
+  const Array host{buffer->memory.get(), 4, 3, 3, Number::float32};
+  const auto fill_buffer = [&](float first) {
+    for (int i = 0; i < 12; ++i) host.row<float>(0)[i] = first + static_cast<float>(i);
+  };
+  const auto recording = backend_->record([&] {
+    backend_->for_each_chunk(2, 2, [&](int chunk, int lane) {
+      Lane& on = backend_->lane(lane);
+      on.upload(host.rows(2 * chunk, 2), x.rows(2 * chunk, 2));
+      on.add(out.rows(2 * chunk, 2), 1, x.rows(2 * chunk, 2));
+    });
+  });
+  EXPECT_EQ(recording->kernel_nodes(), 2) << "copies are no kernels";
+  std::vector<double> sum(12, 0.0);
+  for (const float first : {1.0F, 100.0F, -7.0F}) {
+    buffer->wait();  // the run before has read it; the host goes on before anything has run
+    fill_buffer(first);
+    recording->run();
+    buffer->queued();
+    for (std::size_t i = 0; i < 12; ++i) sum[i] += static_cast<double>(first) + static_cast<double>(i);
+  }
+  EXPECT_EQ(read(out), sum);
+  EXPECT_THROW(backend_->make_upload_buffer(std::size_t{1} << 60), OutOfMemory);
+}
+
 TEST_F(CudaBackendTest, FailedRecordingLeavesTheBackendUsable) {
   EXPECT_THROW(backend_->record([] { throw InvalidArgument("no"); }), InvalidArgument);
   const Array out = array(1, 4, 4);

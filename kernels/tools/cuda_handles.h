@@ -42,10 +42,5 @@ inline Event make_event(unsigned flags = cudaEventDisableTiming) {
   check(cudaEventCreateWithFlags(&event, flags), "open an event");
   return Event(event);
 }
-inline PinnedMemory make_pinned(std::size_t bytes) {
-  void* memory = nullptr;
-  check(cudaHostAlloc(&memory, bytes, cudaHostAllocDefault), "allocate pinned host memory");
-  return PinnedMemory(static_cast<std::byte*>(memory));
-}
 
 }  // namespace cumeta

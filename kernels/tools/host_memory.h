@@ -40,6 +40,13 @@ void copy_to_rows(std::span<const From> from, Array to) {
     }
 }
 
+/// Rows of float32, converted to the numbers of `to`.
+inline void copy_rows(Array from, Array to) {
+  assert(from.number == Number::float32 && from.tasks == to.tasks && from.size == to.size);
+  for (int task = 0; task < to.tasks; ++task)
+    copy_to_rows(std::span<const float>(from.row<float>(task), static_cast<std::size_t>(from.size)), to.rows(task, 1));
+}
+
 inline void copy_from_rows(Array from, std::span<double> to) {
   const int rows = from.stride == 0 ? 1 : from.tasks;
   assert(static_cast<std::int64_t>(to.size()) == rows * from.size);

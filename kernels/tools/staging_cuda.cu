@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pieces of at most one buffer: whole rows while several fit, parts of a row where one does not.
+// Through the ring go pieces of at most one buffer: whole rows while several fit, parts of a row where one does not.
 #include <algorithm>
 #include <cassert>
 #include <cstring>
+#include <string>
 #include <type_traits>
 
 #include "kernels/tools/staging_cuda.h"
@@ -59,10 +60,22 @@ void convert(const From* from, std::byte* to, std::int64_t count) {
     std::transform(from, from + count, reinterpret_cast<To*>(to), [](From number) { return static_cast<To>(number); });
 }
 
+PinnedMemory pin(std::size_t bytes) {
+  void* memory = nullptr;
+  const cudaError_t error = cudaHostAlloc(&memory, bytes ? bytes : 1, cudaHostAllocDefault);
+  if (error == cudaErrorMemoryAllocation) {
+    static_cast<void>(cudaGetLastError());
+    raise(ErrorKind::out_of_memory,
+          "host memory: " + std::to_string(bytes) + " bytes cannot be pinned; take fewer tasks at a time");
+  }
+  check(error, "allocate pinned host memory");
+  return PinnedMemory(static_cast<std::byte*>(memory));
+}
+
 }  // namespace
 
 Staging::Staging(cudaStream_t stream) : stream_(stream) {
-  for (Slot& slot : slots_) slot = {make_pinned(kSlotBytes), make_event()};
+  for (Slot& slot : slots_) slot = {pin(kSlotBytes), make_event()};
 }
 
 Staging::Slot& Staging::next_slot() {
@@ -109,6 +122,14 @@ void Staging::download(Array from, std::span<double> to) {
   });
   // A span of no numbers waits too.
   check(cudaStreamSynchronize(stream_), "download");
+}
+
+PinnedUploadBuffer::PinnedUploadBuffer(std::size_t bytes, cudaStream_t stream)
+    : UploadBuffer(pin(bytes)), stream_(stream), read_(make_event()) {}
+
+void upload_rows(const Array& from, const Array& to, cudaStream_t stream) {
+  assert(from.number == to.number && from.tasks == to.tasks && from.size == to.size && from.stride == from.size);
+  copy(to, {0, to.tasks, 0, to.size}, from.data, cudaMemcpyHostToDevice, stream, "upload");
 }
 
 }  // namespace cumeta

@@ -15,7 +15,7 @@ cheap. While one row's test runs, the next row is built.
   tests/mutants/run.py --list               only says what there is, and whether each row still applies
 
 `test` is PROGRAM:FILTER of one GoogleTest program, and after it what the environment shall hold, as CUMETA_CASE=...;
-SANITIZE=thread takes the program of a build with the ThreadSanitizer.
+SANITIZE=thread takes the program of a build with the ThreadSanitizer, DEVICE=cuda has the emulated plugin beside it.
 A row in a CUDA source (.cu, .cuh) or with "cuda_vendor" in its filter is built into the emulated plugin, and its
 test runs with that plugin.
 """
@@ -39,6 +39,7 @@ TABLE = pathlib.Path(__file__).with_name("mutants.tsv")
 COLUMNS = ["name", "file", "from", "to", "test"]
 TEST_SECONDS = 300
 RACES = " SANITIZE=thread"
+WITH_PLUGIN = " DEVICE=cuda"
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,8 @@ class Build:
         """Whether `test` is green (None: it tests nothing), a word about how, and what it said to stderr."""
         if RACES in test:
             return self.sanitized.run_test(test.replace(RACES, ""), False, more)
-        call, *settings = test.split()
+        with_cuda = with_cuda or WITH_PLUGIN in test
+        call, *settings = test.replace(WITH_PLUGIN, "").split()
         name, _, only = call.partition(":")
         environment = {**self.environment, **dict(pair.split("=", 1) for pair in settings), **more}
         if with_cuda:
@@ -273,7 +275,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="cumeta-mutants-") as folder:
         tree = pathlib.Path(folder) / "tree"
         copy_tree(tree)
-        build = Build(tree, arguments.jobs, any(on_cuda for _, on_cuda in tests))
+        build = Build(tree, arguments.jobs, any(on_cuda or WITH_PLUGIN in test for test, on_cuda in tests))
         build.build_all({test for test, _ in tests})
         print(f"built ({time.monotonic() - begin:.0f} s)", flush=True)
         with ThreadPoolExecutor(arguments.jobs) as pool:
