@@ -33,7 +33,7 @@ struct NormCall {
   __device__ const float* beta(const TaskRows& p, int task) const {
     return p.data && beta_at >= 0 ? p.of(task) + beta_at : nullptr;
   }
-  __host__ __device__ int channel_groups() const { return (channels + 15) / 16; }
+  __host__ __device__ int channel_groups() const { return (channels + kChannelsOfABlock - 1) / kChannelsOfABlock; }
 };
 
 /// What a pass makes of a channel's rows, of this block's 16 channels: mean and 1/sigma, or m1 and m2.

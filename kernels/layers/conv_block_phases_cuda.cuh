@@ -114,12 +114,12 @@ struct TileSums {
   }
 };
 
-/// Mean and 1/sigma (or m1 and m2) of the 16 channels of a group from all its tiles of `height` rows, into
-/// shared[0 .. 32).
+/// Mean and 1/sigma (or m1 and m2) of the channels of a group from all its tiles of `height` rows, into the first
+/// numbers of `shared`.
 template <int threads>
 __device__ inline void join_tiles(const NormCall& call, bool tangent, int task, int group, int tiles, int height,
                                   float* shared) {
-  constexpr int channels = 16, parts = threads / channels;
+  constexpr int channels = kChannelsOfABlock, parts = threads / channels;
   const int lane = static_cast<int>(threadIdx.x) % channels, part = static_cast<int>(threadIdx.x) / channels;
   const int c = group * channels + lane;
   const float* from = call.parts.of(task);
@@ -153,13 +153,15 @@ __device__ inline void join_tiles(const NormCall& call, bool tangent, int task, 
   }
   __syncthreads();
 }
-/// The 32 numbers that join_tiles left in `shared` become the record's.
+/// What join_tiles left in `shared` becomes the record's.
 __device__ inline void publish_statistics(const NormCall& call, bool tangent, int task, int group,
                                           const float* shared) {
-  const int lane = static_cast<int>(threadIdx.x) % 16, which = static_cast<int>(threadIdx.x) / 16;
-  if (which < 2 && group * 16 + lane < call.channels)
-    (tangent ? call.Rr : call.r).of(task)[call.mean_at + which * call.channels + group * 16 + lane] =
-        shared[which * 16 + lane];
+  constexpr int channels = kChannelsOfABlock;
+  const int which = static_cast<int>(threadIdx.x) / channels, lane = static_cast<int>(threadIdx.x) % channels;
+  const int channel = group * channels + lane;
+  if (which < 2 && channel < call.channels)
+    (tangent ? call.Rr : call.r).of(task)[call.mean_at + which * call.channels + channel] =
+        shared[which * channels + lane];
 }
 
 enum Count { kParts, kReady, kGradients, kSplits };
@@ -175,17 +177,19 @@ __global__ void __launch_bounds__(T::threads, kForwardBlocks<T>)
   float* shared = reinterpret_cast<float*>(storage);
   const int tiles = conv.shape.tiles * conv.column_tiles, groups = norm.channel_groups(), tasks = tickets.tasks;
   const bool few = conv.shape.tiles <= kFewParts;
+  // Given statistics move with nothing: their tangents are sums over no rows, zeros.
+  const bool makes = norm.counted > 0 || tangent;
   for (TakenPieces<true> piece(tickets, slot); piece.take();) {
     const int task = piece.number % tasks;
     int work = piece.number / tasks;
     if (work < tiles) {
       TileSums<T, VB> sums(norm, tangent, task);
       gather_block<T, VA, VB, false>(conv, task, work, shared, sums);
-      if (norm.counted > 0) sums.publish(task, work / conv.column_tiles, work % conv.column_tiles, shared);
+      if (makes) sums.publish(task, work / conv.column_tiles, work % conv.column_tiles, shared);
       if (few) {
         tickets.count(tickets.counter(task, kParts));
       } else if (tickets.arrive(tickets.counter(task, kParts), tiles, slot)) {
-        for (int group = 0; norm.counted > 0 && group < groups; ++group) {
+        for (int group = 0; makes && group < groups; ++group) {
           join_tiles<T::threads>(norm, tangent, task, group, conv.shape.tiles, T::BM, shared);
           publish_statistics(norm, tangent, task, group, shared);
         }
@@ -194,13 +198,13 @@ __global__ void __launch_bounds__(T::threads, kForwardBlocks<T>)
     } else {
       work -= tiles;
       const int group = work % groups;
-      const float* made = (tangent ? norm.Rr : norm.r).of(task) + norm.mean_at + group * 16;
+      const float* made = (tangent ? norm.Rr : norm.r).of(task) + norm.mean_at + group * kChannelsOfABlock;
       NormStatistics statistics{made, made + norm.channels};
       tickets.wait(tickets.counter(task, few ? kParts : kReady), few ? tiles : 1);
-      if (few && norm.counted > 0) {
+      if (few && makes) {
         join_tiles<T::threads>(norm, tangent, task, group, conv.shape.tiles, T::BM, shared);
         if (work / groups == 0) publish_statistics(norm, tangent, task, group, shared);
-        statistics = {shared, shared + 16};
+        statistics = {shared, shared + kChannelsOfABlock};
       }
       const int first = work / groups * norm.apply_rows, last = min(norm.y_rows, first + norm.apply_rows);
       using Block = ChannelBlock<VB, T::threads>;
@@ -288,19 +292,15 @@ __device__ inline void add_splits_block(const WeightCall& weights, const TaskRow
             all = numbers + (weights.bias ? weights.shape.columns : 0);
   const int i = work * threads + static_cast<int>(threadIdx.x);
   if (i >= all) return;
-  const float* row = weights.out + task * weights.out_stride + i;
-  float sum = row[0];
-#pragma unroll 16
-  for (int s = 1; s < weights.shape.splits; ++s)
-    sum += row[static_cast<std::int64_t>(s) * (numbers + weights.shape.columns)];
-  dw.of(task)[i] = sum;
+  dw.of(task)[i] =
+      sum_of_splits(weights.out + task * weights.out_stride, numbers + weights.shape.columns, weights.shape.splits, i);
 }
 
 constexpr int kGradientThreads = 128;
 template <int V>
 __global__ void __launch_bounds__(kGradientThreads, 3)
     block_gradients(const __grid_constant__ NormCall norm, bool tangent, Tickets tickets) {
-  CUMETA_SHARED(float, shared, kGradientThreads / 32 * kNormSums * 16);
+  CUMETA_SHARED(float, shared, kGradientThreads / 32 * kNormSums * kChannelsOfABlock);
   CUMETA_SHARED(unsigned, slot, 1);
   for (TakenPieces<false> piece(tickets, slot); piece.take();) {
     int work = piece.number / tickets.tasks;
@@ -318,34 +318,20 @@ __global__ void __launch_bounds__(W::threads, kBackwardBlocks<D, W>)
   constexpr int weight_words = W::template shared_words<Layout::along_row, Layout::along_row>();
   CUMETA_SHARED(float4, storage, (data_words > weight_words ? data_words : weight_words) / 4);
   CUMETA_SHARED(unsigned, slot, 1);
-  static_assert(weight_words >= kNormSums * 16 * (W::threads / 32), "what the sums per channel keep");
+  static_assert(weight_words >= kNormSums * kChannelsOfABlock * (W::threads / 32), "what the sums per channel keep");
   float* shared = reinterpret_cast<float*>(storage);
   for (TakenPieces<false> piece(tickets, slot); piece.take();) {
     const int task = piece.number % tickets.tasks;
     int work = piece.number / tickets.tasks;
     if (gradient_phases<VB, W::threads>(norm, tangent, tickets, task, work, shared, slot)) continue;
-    const int weight_blocks = weights.row_tiles * weights.column_tiles * weights.shape.splits;
-    const int data_blocks = with_data ? data.shape.tiles * data.column_tiles : 0;
-    const int long_blocks =
-        !with_data
-            ? 0
-            : (data.shape.class_count > 1 ? data.shape.classes[1].first_tile : data.shape.tiles) * data.column_tiles;
-    const int blocks = weight_blocks + data_blocks + weights.bias_blocks;
-    if (work < blocks) {
+    const BackwardPieces<D, W, VA, VB, with_data> pieces(data, weights);
+    if (work < pieces.count()) {
       tickets.wait(tickets.counter(task, kGradients), norm.channel_groups() * norm.chunks);
-      if (work >= long_blocks && work < long_blocks + weight_blocks) {
-        weight_block<W, VA, VB>(weights, task, work - long_blocks, shared);
-        if (weights.shape.splits > 1) tickets.count(tickets.counter(task, kSplits));
-      } else if (work < data_blocks + weight_blocks) {
-        if constexpr (with_data)
-          gather_block<D, 4, 4, true>(data, task, work < long_blocks ? work : work - weight_blocks, shared);
-      } else {
-        bias_block<W::threads>(weights, task, work - weight_blocks - data_blocks, shared);
-        if (weights.shape.splits > 1) tickets.count(tickets.counter(task, kSplits));
-      }
+      const bool of_weights = pieces.make(data, weights, task, work, shared);
+      if (of_weights && weights.shape.splits > 1) tickets.count(tickets.counter(task, kSplits));
     } else {
-      tickets.wait(tickets.counter(task, kSplits), weight_blocks + weights.bias_blocks);
-      add_splits_block<W::threads>(weights, tangent ? norm.Rdw : norm.dw, task, work - blocks);
+      tickets.wait(tickets.counter(task, kSplits), pieces.weights + pieces.bias);
+      add_splits_block<W::threads>(weights, tangent ? norm.Rdw : norm.dw, task, work - pieces.count());
     }
   }
   tickets.leave(static_cast<int>(gridDim.x));

@@ -8,9 +8,12 @@
 
 namespace cumeta {
 
+constexpr int kChannelsOfABlock = 16;
+
 template <int V_, int threads_ = 256>
 struct ChannelBlock {
-  static constexpr int V = V_, channels = 16, threads = threads_, lanes = channels / V, rows = threads / lanes;
+  static constexpr int V = V_, channels = kChannelsOfABlock, threads = threads_, lanes = channels / V,
+                       rows = threads / lanes;
   int first_row, local, channel, total;  // local: this thread's first channel of the block's 16
 
   __device__ ChannelBlock(int channel_group, int channels_in_all)

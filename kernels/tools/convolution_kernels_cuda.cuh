@@ -137,7 +137,47 @@ __global__ void __launch_bounds__(T::threads, T::min_blocks)
   }
 }
 
-/// Backward-data and backward-weights side by side.
+/// A task's pieces of backward-data and backward-weights side by side: the class of data with most taps first, then the
+/// weights, then the shorter classes, then the bias. `with_data` false: only the weights', D stands for nothing.
+template <class D, class W, int VA, int VB, bool with_data>
+struct BackwardPieces {
+  int long_data = 0, data = 0, weights, bias;
+
+  __device__ __forceinline__ BackwardPieces(const GatherCall& gather, const WeightCall& call)
+      : weights(call.row_tiles * call.column_tiles * call.shape.splits), bias(call.bias_blocks) {
+    if constexpr (with_data) {
+      const GatherShape& shape = gather.shape;
+      data = shape.tiles * gather.column_tiles;
+      long_data = (shape.class_count > 1 ? shape.classes[1].first_tile : shape.tiles) * gather.column_tiles;
+    }
+  }
+  __device__ int count() const { return data + weights + bias; }
+  /// Piece `work` of count(); true: it was one of dw's or db's.
+  __device__ __forceinline__ bool make(const GatherCall& gather, const WeightCall& call, int task, int work,
+                                       float* shared) const {
+    if (work >= long_data && work < long_data + weights) {
+      weight_block<W, VA, VB>(call, task, work - long_data, shared);
+      return true;
+    }
+    if (work >= data + weights) {
+      bias_block<W::threads>(call, task, work - data - weights, shared);
+      return true;
+    }
+    if constexpr (with_data)
+      gather_block<D, 4, 4, true>(gather, task, work < long_data ? work : work - weights, shared);
+    return false;
+  }
+};
+
+/// Number i of dw and db: the sum of the splits' partial sums, in their order. `numbers` make a split.
+__device__ __forceinline__ float sum_of_splits(const float* parts, std::int64_t numbers, int splits, int i) {
+  const float* part = parts + i;
+  float sum = part[0];
+#pragma unroll 16
+  for (int s = 1; s < splits; ++s) sum += part[s * numbers];
+  return sum;
+}
+
 template <class D, class W>
 __global__ void __launch_bounds__(D::threads, D::min_blocks < W::min_blocks ? D::min_blocks : W::min_blocks)
     backward_kernel(const __grid_constant__ GatherCall data, const __grid_constant__ WeightCall weights, int tasks) {
@@ -147,18 +187,8 @@ __global__ void __launch_bounds__(D::threads, D::min_blocks < W::min_blocks ? D:
   CUMETA_SHARED(float4, storage, (data_words > weight_words ? data_words : weight_words) / 4);
   float* shared = reinterpret_cast<float*>(storage);
   const auto [task, work] = TaskWork(tasks);
-  const int weight_blocks = weights.row_tiles * weights.column_tiles * weights.shape.splits;
-  const int data_blocks = data.shape.tiles * data.column_tiles;
-  // The class with most taps first, then the weights, then the shorter classes.
-  const int long_blocks =
-      (data.shape.class_count > 1 ? data.shape.classes[1].first_tile : data.shape.tiles) * data.column_tiles;
-  if (work >= long_blocks && work < long_blocks + weight_blocks) {
-    weight_block<W, 4, 4>(weights, task, work - long_blocks, shared);
-  } else if (work < data_blocks + weight_blocks) {
-    gather_block<D, 4, 4, true>(data, task, work < long_blocks ? work : work - weight_blocks, shared);
-  } else {
-    bias_block<W::threads>(weights, task, work - weight_blocks - data_blocks, shared);
-  }
+  const BackwardPieces<D, W, 4, 4, true> pieces(data, weights);
+  pieces.make(data, weights, task, work, shared);
 }
 
 }  // namespace cumeta

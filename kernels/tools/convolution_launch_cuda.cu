@@ -12,10 +12,7 @@ __global__ void __launch_bounds__(256, 4)
   const auto [task, work] = TaskWork(tasks);
   const int i = work * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x);
   if (i >= weights + (bias ? columns : 0)) return;
-  const float* row = part + task * part_stride + i;
-  float sum = row[0];
-#pragma unroll 16
-  for (int s = 1; s < splits; ++s) sum += row[static_cast<std::int64_t>(s) * (weights + columns)];
+  const float sum = sum_of_splits(part + task * part_stride, weights + columns, splits, i);
   if (i < weights) {
     out[task * out_stride + i] = sum;
   } else {

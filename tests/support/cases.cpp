@@ -213,6 +213,8 @@ void add_conv_blocks(std::vector<LayerCase>& cases) {
            conv_block(image(4, 4, 64), filters(64, 2), false, 5, 5, 3),
            conv_block(image(9, 9, 32), filters(32, 1), true, 3, 2, 2),
            conv_block(image(40, 40, 4), filters(8, 1), true, 3, 3, 1),  // more rows than one block sums
+           conv_block(image(5, 6, 4), filters(20, 1), true, 2, 0, 3),
+           conv_block(image(17, 9, 3), filters(5, 1), false, 3, 0, 2),
        })
     cases.push_back(c);
   LayerCase first = conv_block(image(28, 28, 1), filters(64, 2), false, 2, 2, 2);

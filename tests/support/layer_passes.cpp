@@ -25,9 +25,20 @@ std::vector<Role> inputs_of(Pass pass) {
       return {kW, kX, kY, kR, kDy, kDx, kRw, kRx, kRy, kRr, kRdy};
   }
 }
-bool record_is_given(const LayerCase& c) {
-  return std::holds_alternative<BatchNorm>(c.stage) && c.geometry.statistics_rows == 0;
+/// Of a record: numbers [first, first + 2 channels) are [mean | 1/sigma], and given when no rows are counted.
+struct GivenStatistics {
+  std::int64_t first = 0, channels = 0;
+};
+GivenStatistics given_statistics(const LayerCase& c) {
+  if (c.geometry.statistics_rows != 0) return {};
+  if (std::holds_alternative<BatchNorm>(c.stage)) return {0, c.geometry.input.channels};
+  if (const auto* block = std::get_if<ConvBlock>(&c.stage))
+    return {std::int64_t{c.geometry.examples} * output(block->convolution, c.geometry.input).size(),
+            block->convolution.filters};
+  return {};
 }
+/// All of it: then forward writes none.
+bool record_is_given(const LayerCase& c) { return 2 * given_statistics(c).channels == role_size(c, kR); }
 
 /// Uniform in +-[0.1, 1]; or whole numbers in [-3, 3]; or 2.9 and 3.1.
 class Draw {
@@ -126,12 +137,14 @@ HostArrays draw_inputs(const LayerCase& c, unsigned seed) {
     host[role].resize(static_cast<std::size_t>(role_rows(c, role) * role_size(c, role)));
     for (double& number : host[role]) number = draw();
   }
-  if (record_is_given(c)) {
+  if (const GivenStatistics given = given_statistics(c); given.channels > 0) {
     Draw draw(Fill::random, seed * 100 + kR);
-    const std::size_t size = static_cast<std::size_t>(role_size(c, kR));
-    host[kR].resize(size * static_cast<std::size_t>(c.tasks));
-    for (std::size_t i = 0; i < host[kR].size(); ++i)
-      host[kR][i] = i % size < size / 2 ? draw() : static_cast<float>(1.5 + draw());  // 1/sigma is positive
+    const std::int64_t size = role_size(c, kR);
+    host[kR].assign(static_cast<std::size_t>(size * c.tasks), std::nan(""));
+    for (int task = 0; task < c.tasks; ++task)
+      for (std::int64_t i = 0; i < 2 * given.channels; ++i)
+        host[kR][static_cast<std::size_t>(task * size + given.first + i)] =
+            i < given.channels ? draw() : static_cast<float>(1.5 + draw());  // 1/sigma is positive
   }
   return host;
 }
@@ -143,7 +156,8 @@ std::vector<double> as_float(std::vector<double> numbers) {
 
 HostArrays run_pass(TestDevice device, Backend& backend, const LayerCase& c, Pass pass, const HostArrays& from) {
   std::vector<Role> inputs = inputs_of(pass);
-  if (pass == Pass::forward && record_is_given(c)) inputs.push_back(kR);
+  const bool given = pass == Pass::forward && given_statistics(c).channels > 0;
+  if (given && record_is_given(c)) inputs.push_back(kR);
   const std::vector<Role> outputs = outputs_of(c, pass);
 
   std::array<GuardedArray, kRoles> memory;
@@ -158,6 +172,7 @@ HostArrays run_pass(TestDevice device, Backend& backend, const LayerCase& c, Pas
     memory[role].fill_rows(from[role]);
   }
   for (const Role role : outputs) place(role);
+  if (given && !record_is_given(c)) memory[kR].fill_rows(from[kR]);
 
   const std::int64_t scratch_size = scratch_numbers(c.stage, c.geometry, device);
   GuardedArray scratch_memory;
