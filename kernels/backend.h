@@ -136,6 +136,8 @@ std::unique_ptr<Backend> open_reference();
 std::unique_ptr<Backend> open_cpu(int threads, bool pin);
 /// Streams that a learner's backend opens.
 constexpr int kCudaLanes = 2;
+/// Tasks of a chunk that grids and counters of kernels hold (kernels/tools/ticket_range_cuda.h).
+constexpr int kMostCudaChunk = 65'535;
 
 class VendorQueue;
 struct VendorOptions;

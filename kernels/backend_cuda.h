@@ -12,6 +12,7 @@
 #include "kernels/backend.h"
 #include "kernels/plugin.h"
 #include "kernels/row.h"
+#include "kernels/tools/ticket_range_cuda.h"
 #include "kernels/vendor_calls.h"
 
 namespace cumeta {
@@ -47,6 +48,11 @@ class CudaLane final : public Lane {
     return *vendor_;
   }
   void set_vendor(std::unique_ptr<VendorQueue> vendor) { vendor_ = std::move(vendor); }
+  /// Counters for phased kernels on this lane: of `words` or more.
+  std::shared_ptr<const TicketRange> tickets(int words) {
+    if (!tickets_ || tickets_->words() < words) tickets_ = std::make_shared<const TicketRange>(words);
+    return tickets_;
+  }
   Mode mode() const { return mode_; }
   void set_mode(Mode mode) { mode_ = mode; }
 
@@ -71,6 +77,7 @@ class CudaLane final : public Lane {
   bool tf32_, debug_;
   Mode mode_ = Mode::run;
   std::unique_ptr<VendorQueue> vendor_;
+  std::shared_ptr<const TicketRange> tickets_;
 };
 
 /// Opens a device: checks driver, ordinal and capability, each failure a DeviceUnavailable with its remedy.

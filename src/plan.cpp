@@ -109,6 +109,8 @@ void check_cut_options(std::int64_t memory_limit, int chunk) {
 
 Cut choose_cut(const Problem& p, const PlanOptions& options) {
   const int T = p.sizes.tasks;
+  if (options.device == Device::cuda && options.chunk > kMostCudaChunk)
+    throw InvalidArgument(fmt::format("plan.chunk is {}; on CUDA it may be up to {}", options.chunk, kMostCudaChunk));
   const std::int64_t limit = options.memory_limit > 0 ? options.memory_limit : options.machine.memory;
   const bool host = options.device != Device::cuda;
   const int cores = options.device == Device::reference ? 1 : std::max(1, options.machine.cores);
@@ -132,7 +134,8 @@ Cut choose_cut(const Problem& p, const PlanOptions& options) {
   else if (host)
     chunks.push_back(1);
   else
-    for (int chunk = T; chunk >= 1; chunk = chunk == 1 ? 0 : (chunk + 1) / 2) chunks.push_back(chunk);
+    for (int chunk = std::min(T, kMostCudaChunk); chunk >= 1; chunk = chunk == 1 ? 0 : (chunk + 1) / 2)
+      chunks.push_back(chunk);
   const auto largest_that_fits = [&](Cut cut) -> std::optional<Cut> {
     for (;; --cut.lanes) {
       const std::int64_t bytes = count_bytes(p, cut, options.optimizer, options.implementation).total;

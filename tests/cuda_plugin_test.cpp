@@ -14,6 +14,7 @@
 
 #include "cumeta/error.h"
 #include "kernels/backend.h"
+#include "tests/support/devices.h"
 
 namespace cumeta {
 namespace {
@@ -277,6 +278,23 @@ TEST_F(CudaBackendTest, UploadsOfARecordingReadTheirBufferAtEveryRun) {
   }
   EXPECT_EQ(read(out), sum);
   EXPECT_THROW(backend_->make_upload_buffer(std::size_t{1} << 60), OutOfMemory);
+}
+
+// Blocks of a lane run in their order: however many are bound, for however many tasks, they share their counters.
+TEST_F(CudaBackendTest, FusedBlocksOfALaneShareCounters) {
+  const ConvBlock block{Conv2d{.filters = 4, .kernel = 3, .padding = 1}, BatchNorm{}, false, {}};
+  const Geometry geometry{image(4, 4, 4), 1, 1};
+  std::vector<std::unique_ptr<LayerPasses>> bound;
+  const auto bind = [&](int lane, int tasks) {
+    Array scratch = array(1, testing::scratch_numbers(block, geometry, testing::TestDevice::cuda), 0);
+    scratch.tasks = tasks;
+    bound.push_back(backend_->lane(lane).bind(Stage{block}, geometry, scratch));
+  };
+  for (int i = 0; i < 20; ++i)
+    for (const int lane : {0, 1}) ASSERT_NO_THROW(bind(lane, 65535)) << i;
+  EXPECT_THROW(bind(0, 500000), OutOfMemory);
+  bound.clear();
+  EXPECT_NO_THROW(bind(0, 65535));
 }
 
 TEST_F(CudaBackendTest, FailedRecordingLeavesTheBackendUsable) {

@@ -55,7 +55,7 @@ int recorded_nodes(Backend& backend, const Model& model, const Algorithm& algori
   const auto draw = [&](int first, int count, Lane& lane) {
     backend.draw_episodes(lane, memory.x.rows(first, count), memory.t.rows(first, count), first, state.control);
   };
-  return backend.record([&] { execution.run(draw, &step); })->kernel_nodes();
+  return backend.record([&] { execution.run({.fill = draw, .open_episodes = true}, &step); })->kernel_nodes();
 }
 
 /// Launches of an update, as the plan has them for `machine`, as they are recorded and as they come.

@@ -178,5 +178,15 @@ TEST(Plans, KnowWhatTheOuterStepOnCudaCanHold) {
   EXPECT_NO_THROW(with(1, 65'536, Device::cpu));
 }
 
+TEST(Plans, KnowHowManyTasksAChunkOnCudaCanHold) {
+  const auto in_chunks = [](int chunk) {
+    return plan(conv4(image(28, 28, 1), 4, 2, true), Maml{}, {9, 1, 1},
+                {.device = Device::cuda, .machine = cuda_machine("h100"), .chunk = chunk});
+  };
+  EXPECT_SAYS(in_chunks(65'536), "65536");
+  EXPECT_SAYS(in_chunks(65'536), "65535");
+  EXPECT_EQ(in_chunks(65'535).chunk, 9);
+}
+
 }  // namespace
 }  // namespace cumeta::testing

@@ -2,8 +2,7 @@
 // Convolution + batch norm + ReLU (+ max-pool) on CUDA: each pass one launch, its parts phases of it.
 #include <algorithm>
 #include <cassert>
-#include <map>
-#include <mutex>
+#include <memory>
 
 #include "kernels/layers/conv_block.h"
 #include "kernels/layers/conv_block_phases_cuda.cuh"
@@ -11,41 +10,6 @@
 
 namespace cumeta {
 namespace {
-
-/// The counters of one bound block.
-class TicketRange {
- public:
-  explicit TicketRange(int count) {
-    const std::lock_guard lock(mutex());
-    int at = 0;
-    for (const auto& [first, size] : taken()) {
-      if (first - at >= count) break;
-      at = first + size;
-    }
-    if (at + count > kTicketWords)
-      raise(ErrorKind::out_of_memory, "cuda: fused convolution blocks bound at once need more than " +
-                                          std::to_string(kTicketWords) + " counters: run fewer tasks per chunk");
-    taken()[first_ = at] = count;
-  }
-  ~TicketRange() {
-    const std::lock_guard lock(mutex());
-    taken().erase(first_);
-  }
-  TicketRange(const TicketRange&) = delete;
-  TicketRange& operator=(const TicketRange&) = delete;
-  int first() const { return first_; }
-
- private:
-  static std::mutex& mutex() {
-    static std::mutex m;
-    return m;
-  }
-  static std::map<int, int>& taken() {
-    static std::map<int, int> t;
-    return t;
-  }
-  int first_ = 0;
-};
 
 class ConvBlockCuda final : public LayerPasses {
  public:
@@ -58,7 +22,7 @@ class ConvBlockCuda final : public LayerPasses {
                          ? scratch.slice(room_.splits, room_.size - room_.splits)
                          : Array{},
                      lane),
-        tickets_(Tickets::words_for(scratch.tasks)) {
+        tickets_(lane.tickets(Tickets::words_for(scratch.tasks))) {
     const Shape z = output(block.convolution, g.input), y = output(block, g.input);
     NormCall& n = norm_;
     n.channels = z.channels, n.rows = g.examples * z.height * z.width;
@@ -126,7 +90,7 @@ class ConvBlockCuda final : public LayerPasses {
   Tickets tickets(int tasks, int work) const {
     Tickets t;
     assert(std::int64_t{tasks} * work < std::int64_t{1} << 31);
-    t.first = tickets_.first(), t.tasks = tasks, t.pieces = tasks * work;
+    t.first = tickets_->first(), t.tasks = tasks, t.pieces = tasks * work;
     return t;
   }
   /// As many blocks as the device holds, `blocks` to a multiprocessor; but no more than pieces of `arithmetic` a task
@@ -191,7 +155,7 @@ class ConvBlockCuda final : public LayerPasses {
   ConvBlockRoom room_;
   Array scratch_;
   ConvolutionLaunches convolution_;
-  TicketRange tickets_;
+  std::shared_ptr<const TicketRange> tickets_;
   NormCall norm_;
   int weights_ = 0;
   std::int64_t z_size_ = 0;

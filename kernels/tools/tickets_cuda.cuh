@@ -6,11 +6,11 @@
 // has the smallest number in hand can always go on, whatever number of blocks fits the device.
 #pragma once
 #include "kernels/tools/cuda_shared.cuh"
+#include "kernels/tools/ticket_range_cuda.h"
 
 namespace cumeta {
 
-constexpr int kTicketWords = 1 << 18;
-/// Whoever launches phased kernels holds a range of its own, so kernels on several streams never meet.
+/// Whoever launches phased kernels holds a range of these: see TicketRange.
 static __device__ unsigned ticket_words[kTicketWords];
 
 /// words: [next work | blocks done | per task kCounters counts], all zero before and after a launch.
