@@ -16,7 +16,7 @@ cheap. While one row's test runs, the next row is built.
 
 `test` is PROGRAM:FILTER of one GoogleTest program, and after it what the environment shall hold, as CUMETA_CASE=...;
 SANITIZE=thread takes the program of a build with the ThreadSanitizer, DEVICE=cuda has the emulated plugin beside it.
-A row in a CUDA source (.cu, .cuh) or with "cuda_vendor" in its filter is built into the emulated plugin, and its
+A row in a CUDA source (.cu, .cuh, _cuda.h) or with "cuda_vendor" in its filter is built into the emulated plugin, and its
 test runs with that plugin.
 """
 import argparse
@@ -56,7 +56,7 @@ class Mutant:
 
     @property
     def on_cuda(self):
-        return self.file.endswith((".cu", ".cuh")) or "cuda_vendor" in self.test
+        return self.file.endswith((".cu", ".cuh", "_cuda.h")) or "cuda_vendor" in self.test
 
     def mutate(self, text):
         """The file with the bug in it, or the reason why the row is stale."""
