@@ -44,9 +44,33 @@ PlanOptions plan_options(const Recipe& recipe, const std::string& machine) {
   return options;
 }
 
-nlohmann::json as_json(const Plan& plan, const Recipe& recipe, const TaskSizes& sizes, const PlanOptions& options) {
+/// Images that train would keep on a GPU, or why they are not counted.
+struct ResidentImages {
+  std::int64_t bytes = 0;
+  std::string not_counted;
+};
+ResidentImages resident_images(const Recipe& recipe) {
+  if (recipe.options.device != Device::cuda || !recipe.source) return {};
+  const std::string* root = std::visit(
+      [](const auto& source) -> const std::string* {
+        if constexpr (requires { source.root; })
+          return &source.root;
+        else
+          return nullptr;
+      },
+      *recipe.source);
+  if (root == nullptr) return {};
+  if (root->empty()) return {0, "data.root is not set; name the folder with --data FOLDER"};
+  try {
+    return {Episodes(recipe.data(), Subset::train, recipe.options.seed).images().bytes(), {}};
+  } catch (const FileError& error) { return {0, error.what()}; }
+}
+
+nlohmann::json as_json(const Plan& plan, const Recipe& recipe, const TaskSizes& sizes, const PlanOptions& options,
+                       const ResidentImages& images) {
   nlohmann::json arrays = nlohmann::json::array();
   for (const PlannedArray& array : plan.arrays) arrays.push_back({{"name", array.name}, {"bytes", array.bytes}});
+  const bool counted = images.not_counted.empty();
   return {{"device", to_string(plan.device)},
           {"implementation", to_string(plan.implementation)},
           {"measured", plan.measured},
@@ -62,6 +86,8 @@ nlohmann::json as_json(const Plan& plan, const Recipe& recipe, const TaskSizes& 
           {"query", sizes.query},
           {"parameters", parameter_count(recipe.model)},
           {"bytes", plan.bytes},
+          {"resident_bytes", counted ? nlohmann::json(plan.resident_bytes) : nlohmann::json()},
+          {"resident_not_counted", counted ? nlohmann::json() : nlohmann::json(images.not_counted)},
           {"flops", plan.flops},
           {"first_order_flops", plan.first_order_flops},
           {"launches", plan.launches},
@@ -77,17 +103,20 @@ void run(const PlanArguments& arguments) {
   RecipeTable table = arguments.recipe.empty() ? default_recipe() : read_recipe(arguments.recipe);
   apply(table, arguments.options);
   const Recipe recipe = parse_recipe(table);
-  const PlanOptions options = plan_options(recipe, arguments.machine);
+  PlanOptions options = plan_options(recipe, arguments.machine);
   const TaskSizes sizes = recipe.sizes();
+  const ResidentImages images = resident_images(recipe);
+  options.resident_bytes = images.bytes;
   const Plan made = plan(recipe.model, recipe.algorithm, sizes, options);
   if (arguments.json)
-    print_json(as_json(made, recipe, sizes, options));
+    print_json(as_json(made, recipe, sizes, options, images));
   else
     fmt::print(
-        "{}, {} task{} of {} + {}, {} parameters, on {} ({})\n{}\n",
+        "{}, {} task{} of {} + {}, {} parameters, on {} ({})\n{}{}\n",
         method_text(name_of(recipe.algorithm), made.order, steps_of(recipe.algorithm), made.adapted_set, recipe.model),
         sizes.tasks, sizes.tasks == 1 ? "" : "s", sizes.support, sizes.query, parameter_count(recipe.model),
-        options.machine.name, to_string(made.device), made.text());
+        options.machine.name, to_string(made.device), made.text(),
+        images.not_counted.empty() ? "" : fmt::format("resident     images are not counted: {}\n", images.not_counted));
 }
 
 }  // namespace
@@ -97,6 +126,7 @@ void add_plan(CLI::App& program) {
   command->footer(
       "With --device cuda and no --machine it plans for the GPU that is here (device.ordinal), and for what is free on "
       "it.\n"
+      "Images that train would keep on the GPU are read and counted beside the arena where --data names them.\n"
       "Example:\n  cumeta plan recipes/omniglot_5w1s_maml.toml --device cuda --machine h100 --json");
   auto arguments = std::make_shared<PlanArguments>();
   command->add_option("recipe", arguments->recipe, "Recipe; without one the built-in sinusoid_maml");

@@ -234,6 +234,7 @@ class Training {
             {"adapted", adapted_json(learner_.adapted_set(), recipe_.model)},
             {"skipped", learner_.skipped()},
             {"bytes", plan.bytes},
+            {"resident_bytes", plan.resident_bytes},
             {"seconds", seconds},
             {"device", learner_.device_name()},
             {"implementation", to_string(plan.implementation)},

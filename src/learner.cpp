@@ -123,7 +123,8 @@ PlanOptions Learner::Impl::plan_options() const {
   PlanOptions o;
   o.device = options.device, o.precision = options.precision;
   o.machine = machine, o.optimizer = options.optimizer;
-  o.memory_limit = options.memory_limit, o.chunk = options.chunk, o.activations = options.activations;
+  o.memory_limit = options.memory_limit, o.resident_bytes = resident_bytes;
+  o.chunk = options.chunk, o.activations = options.activations;
   o.implementation = options.implementation;
   return o;
 }
@@ -199,21 +200,9 @@ std::shared_ptr<Learner::Impl::Prepared> Learner::Impl::prepare(const TaskSizes&
   const Problem problem = make_problem(model, algorithm, sizes, place(), goal, statistics, steps, implementations);
   // The limit is the learner's: what runs meanwhile has taken its part, what only waits makes room.
   PlanOptions plan = plan_options();
-  std::int64_t& bound = plan.memory_limit > 0 ? plan.memory_limit : plan.machine.memory;
-  const std::int64_t limit = bound;
-  const std::int64_t busy = resident_bytes + block_bytes(true);
-  if (limit > 0) bound = std::max<std::int64_t>(1, limit - busy);
-  const auto within = [&] {
-    try {
-      return choose_cut(problem, plan);
-    } catch (const OutOfMemory& refused) {
-      if (busy == 0) throw;
-      throw OutOfMemory(
-          fmt::format("{}; of {} bytes, resident images and what runs meanwhile hold {}", refused.what(), limit, busy));
-    }
-  };
-  const Cut cut = within();
-  Block block = block_for(Execution::bytes_of(problem, cut), limit);
+  plan.resident_bytes += block_bytes(true);
+  const Cut cut = choose_cut(problem, plan);
+  Block block = block_for(Execution::bytes_of(problem, cut), memory_limit());
   auto prepared = std::make_shared<Prepared>();
   Prepared& p = *prepared;
   p.execution = std::make_unique<Execution>(*backend, problem, cut, state, std::move(block));

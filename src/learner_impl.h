@@ -64,7 +64,7 @@ struct Learner::Impl {
   /// Host devices that compute in float32 draw a task where it runs; others get it uploaded.
   bool draws_in_place() const { return backend->on_host() && backend->number() == Number::float32; }
   /// Hands the backend what it draws from; what it drew from before is gone, and the recordings that read it.
-  void open(const EpisodeTables& tables, std::uint64_t identity);
+  void open(const EpisodeTables& tables, const Episodes& episodes);
   void record_training(Prepared& prepared, const Episodes& episodes, bool on_device);
   /// implementation fastest: chooses on the first call, by these sizes.
   void choose_layers(const TaskSizes& sizes, Goal goal, Statistics statistics, int steps);

@@ -182,22 +182,15 @@ class Raised {
 
 }  // namespace
 
-void Learner::Impl::open(const EpisodeTables& tables, std::uint64_t identity) {
+void Learner::Impl::open(const EpisodeTables& tables, const Episodes& episodes) {
   for (auto& [key, prepared] : prepared_)
     if (std::get<6>(key) != 0) prepared->feeds.clear();
   open_episodes = 0, resident_bytes = 0;
-  std::int64_t images = 0;
-  if (const auto* table = std::get_if<ImageEpisodes>(&tables.kind))
-    images = static_cast<std::int64_t>(table->pixels.size_bytes() + table->class_begin.size_bytes());
-  const std::int64_t limit = memory_limit();
-  if (limit > 0 && images > limit - state_bytes)
-    throw OutOfMemory(
-        fmt::format("the images of the data need {} bytes beside the learner's {}, the limit is {}; train on fewer or "
-                    "smaller images, or raise memory_limit",
-                    images, state_bytes, limit));
+  const std::int64_t images = episodes.images().bytes(), limit = memory_limit();
+  check_images_fit(images, state_bytes, limit);
   evict_for(state_bytes + images, limit);
   backend->open_episodes(tables);
-  open_episodes = identity, resident_bytes = images;
+  open_episodes = episodes.identity(), resident_bytes = images;
 }
 
 void Learner::Impl::record_training(Prepared& p, const Episodes& episodes, bool on_device) {
@@ -235,7 +228,7 @@ void Learner::train(const Episodes& episodes, int tasks, std::int64_t updates,
   const Raised training(im.training);
   Backend& backend = *im.backend;
   const std::optional<EpisodeTables> tables = backend.draws_episodes() ? tables_of(episodes) : std::nullopt;
-  if (tables && im.open_episodes != episodes.identity()) im.open(*tables, episodes.identity());
+  if (tables && im.open_episodes != episodes.identity()) im.open(*tables, episodes);
   const auto p = im.prepare({tasks, episodes.support(), episodes.query()}, Goal::update, im.training_statistics(), -1,
                             episodes.identity());
   if (p->feeds.empty()) im.record_training(*p, episodes, tables.has_value());

@@ -107,11 +107,27 @@ void check_cut_options(std::int64_t memory_limit, int chunk) {
     throw InvalidArgument(fmt::format("memory_limit is {} bytes; it must not be negative", memory_limit));
 }
 
+void check_images_fit(std::int64_t images, std::int64_t state_bytes, std::int64_t limit) {
+  if (limit == 0 || images <= limit - state_bytes) return;
+  throw OutOfMemory(
+      fmt::format("the images of the data need {} bytes beside the learner's {}, the limit is {}; train on fewer or "
+                  "smaller images, or raise memory_limit",
+                  images, state_bytes, limit));
+}
+
+namespace {
+
+std::int64_t limit_of(const PlanOptions& options) {
+  return options.memory_limit > 0 ? options.memory_limit : options.machine.memory;
+}
+
+}  // namespace
+
 Cut choose_cut(const Problem& p, const PlanOptions& options) {
   const int T = p.sizes.tasks;
   if (options.device == Device::cuda && options.chunk > kMostCudaChunk)
     throw InvalidArgument(fmt::format("plan.chunk is {}; on CUDA it may be up to {}", options.chunk, kMostCudaChunk));
-  const std::int64_t limit = options.memory_limit > 0 ? options.memory_limit : options.machine.memory;
+  const std::int64_t limit = limit_of(options), resident = options.resident_bytes;
   const bool host = options.device != Device::cuda;
   const int cores = options.device == Device::reference ? 1 : std::max(1, options.machine.cores);
   const bool program = p.program && mlp_shared_bytes(*p.program) <= options.machine.shared_memory;
@@ -139,7 +155,7 @@ Cut choose_cut(const Problem& p, const PlanOptions& options) {
   const auto largest_that_fits = [&](Cut cut) -> std::optional<Cut> {
     for (;; --cut.lanes) {
       const std::int64_t bytes = count_bytes(p, cut, options.optimizer, options.implementation).total;
-      if (limit == 0 || bytes <= limit) return cut;
+      if (limit == 0 || bytes <= limit - resident) return cut;
       least = least ? std::min(least, bytes) : bytes;
       if (options.device != Device::cpu || cut.lanes == 1) return std::nullopt;
     }
@@ -158,9 +174,10 @@ Cut choose_cut(const Problem& p, const PlanOptions& options) {
     if (best) return *best;
   }
   throw OutOfMemory(fmt::format(
-      "plan: a meta-update of {} tasks with {} + {} examples needs at least {} bytes, the {}; lower tasks or "
+      "plan: a meta-update of {} tasks with {} + {} examples needs at least {} bytes{}, the {}; lower tasks or "
       "examples{}",
       T, p.sizes.support, p.sizes.query, least,
+      resident > 0 ? fmt::format(" beside {} held by resident images or by what runs meanwhile", resident) : "",
       options.memory_limit > 0 ? fmt::format("limit is {}; raise memory_limit", limit)
                                : fmt::format("device has {}", limit),
       options.activations == Activations::store && can_recompute ? ", or set plan.activations = \"recompute\"" : ""));
@@ -171,6 +188,7 @@ Plan describe(const Problem& p, const Cut& cut, const PlanOptions& options) {
   plan.device = options.device, plan.precision = options.precision;
   Bytes bytes = count_bytes(p, cut, options.optimizer, options.implementation);
   plan.bytes = bytes.total, plan.arrays = std::move(bytes.arrays);
+  plan.resident_bytes = options.resident_bytes;
   plan.lanes = cut.lanes, plan.chunk = cut.chunk, plan.chunks = cut.chunks(p.sizes.tasks),
   plan.recompute = cut.recompute;
   const int cores = options.device == Device::cpu ? std::max(1, options.machine.cores) : cut.lanes;
@@ -195,9 +213,15 @@ Plan plan(const Model& model, const Algorithm& algorithm, const TaskSizes& sizes
         options.machine.name, options.machine.compute_capability / 10.0));
   const Statistics statistics = statistics_of(model) == Statistics::support ? Statistics::support : Statistics::batch;
   check_cut_options(options.memory_limit, options.chunk);
+  if (options.resident_bytes < 0)
+    throw InvalidArgument(fmt::format("resident_bytes is {}; it must not be negative", options.resident_bytes));
   check_implementation({options.device, options.precision}, options.implementation);
   const Problem p = make_problem(model, algorithm, sizes, {options.device, options.precision}, Goal::update, statistics,
                                  -1, for_all_layers(model, options.implementation));
+  const Cut smallest;
+  const std::int64_t state =
+      count_bytes(p, smallest, options.optimizer, options.implementation).total - Execution::bytes_of(p, smallest);
+  if (options.resident_bytes > 0) check_images_fit(options.resident_bytes, state, limit_of(options));
   return describe(p, choose_cut(p, options), options);
 }
 
@@ -206,6 +230,7 @@ std::string Plan::text() const {
   out += fmt::format("device       {}\nprecision    {}\norder        {}\nbytes        {}\n", to_string(device),
                      to_string(precision, device), to_string(order), bytes);
   for (const PlannedArray& a : arrays) out += fmt::format("  {:<28}{:>16}\n", a.name, a.bytes);
+  if (resident_bytes > 0) out += fmt::format("resident     {} bytes of images beside them\n", resident_bytes);
   out += fmt::format("chunks       {} of {} task{} on {} lane{}\n", chunks, chunk, chunk == 1 ? "" : "s", lanes,
                      lanes == 1 ? "" : "s");
   if (device == Device::cpu) out += fmt::format("idle cores   {} in the last round\n", idle_cores);

@@ -78,6 +78,50 @@ TEST_F(Cli, TheAdaptedSetIsNamedEverywhere) {
   EXPECT_EQ(adapted["device"], run["device"]);
 }
 
+TEST_F(Cli, PlanCountsTheImagesThatTrainKeepsOnAGpu) {
+  write_small_omniglot(folder_, 6);
+  const auto planned = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {
+        "plan",           recipes + "omniglot_5w1s_maml.toml", "--set", "data.ways=2", "--set", "run.tasks=2", "--set",
+        "model.filters=4"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  };
+  const std::vector<std::string> gpu = {"--device", "cuda", "--machine", "t4"};
+  const auto on_gpu = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = planned(gpu);
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  };
+  constexpr int images = 3 * 6 * 28 * 28 + 4 * 4;  // of the classes to learn from, and where each begins
+  const json counted = result_of(on_gpu({"--data", folder_.path()}));
+  EXPECT_EQ(counted["resident_bytes"], images);
+  EXPECT_TRUE(counted["resident_not_counted"].is_null());
+  EXPECT_NE(run(on_gpu({"--data", folder_.path()})).out.find("resident     " + std::to_string(images) + " bytes"),
+            std::string::npos);
+  const std::string limit = std::to_string(counted["bytes"].get<std::int64_t>() + images - 1);
+  expect_refused(on_gpu({"--data", folder_.path(), "--set", "run.memory_limit=" + limit, "--set", "plan.chunk=2"}), 1,
+                 "beside " + std::to_string(images) + " held by resident images");
+  expect_refused(on_gpu({"--data", folder_.path(), "--set", "run.memory_limit=" + std::to_string(images)}), 1,
+                 "the images of the data need " + std::to_string(images) + " bytes beside the learner's");
+  // Without the data the plan is of the arena, and says so.
+  const std::string nowhere = path("nowhere");
+  for (const auto& [more, why] : {std::pair(std::vector<std::string>{}, std::string("data.root is not set")),
+                                  std::pair(std::vector<std::string>{"--set", "data.root=" + nowhere}, nowhere)}) {
+    const json arena = result_of(on_gpu(more));
+    EXPECT_EQ(arena["bytes"], counted["bytes"]);
+    EXPECT_TRUE(arena["resident_bytes"].is_null());
+    EXPECT_NE(arena["resident_not_counted"].get<std::string>().find(why), std::string::npos) << arena;
+    const Finished text = run(on_gpu(more));
+    EXPECT_EQ(text.status, 0) << text.error;
+    EXPECT_NE(text.out.find("resident     images are not counted: "), std::string::npos) << text.out;
+  }
+  // On the CPU nothing is resident, nor is anything of tasks that are no images.
+  EXPECT_EQ(run(planned({"--data", folder_.path()})).out.find("resident"), std::string::npos);
+  EXPECT_EQ(result_of(planned({}))["resident_bytes"], 0);
+  EXPECT_EQ(run({"plan", "--device", "cuda", "--machine", "t4"}).out.find("resident"), std::string::npos);
+}
+
 TEST_F(Cli, TextsSayHowTheirNumbersCameAbout) {
   const std::string method = "anil, second order, 1 step, adapts layers.4.weight layers.4.bias";
   const std::vector<std::string> recipe = {recipes + "sinusoid_anil.toml", "--set", "run.tasks=2", "--set",

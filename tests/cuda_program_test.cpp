@@ -179,6 +179,22 @@ TEST_F(CudaProgram, PlanIsForTheGpuThatIsHere) {
   EXPECT_NE(done.error.find("--machine h100"), std::string::npos) << done.error;
 }
 
+/// The same line, whoever is asked first.
+TEST_F(CudaProgram, PlanRefusesTheImagesThatTrainRefuses) {
+  write_small_omniglot(folder_, 6);
+  const auto refusal = [&](Words words) {
+    words.insert(words.begin() + 1, kRecipes + "/omniglot_5w1s_maml.toml");
+    for (const Words& part : {small("omniglot", 2), Words{"--device", "cuda", "--set", "run.memory_limit=100000"}})
+      words.insert(words.end(), part.begin(), part.end());
+    const Finished done = run(words);
+    EXPECT_EQ(done.status, 1) << done.out;
+    return done.error;
+  };
+  const std::string said = refusal({"plan"});
+  EXPECT_EQ(refusal({"train", "--out", path("run")}), said);
+  EXPECT_NE(said.find("the limit is 100000"), std::string::npos) << said;
+}
+
 /// What bench measures is the device's memory: the arena, and little beside it.
 TEST_F(CudaProgram, BenchMeasuresTheDevicesMemory) {
   const json bench = result_of({"bench", "--device", "cuda", "--rounds", "1", "--set", "run.tasks=64", "--set",

@@ -101,5 +101,52 @@ TEST(Machines, PlannedBytesAreWhatTheDeviceGives_cuda) {
     }
 }
 
+/// Images that train keeps on the device are in the plan: planned = allocated, and the plan refuses what train refuses.
+TEST(Machines, PlannedBytesAndImagesAreWhatTrainingTakes_cuda) {
+  using testing::TestDevice;
+  CUMETA_OPEN_OR_SKIP(backend, TestDevice::cuda);
+  (void)backend;
+  if (!cuda_status().emulated) GTEST_SKIP() << "only the emulator counts bytes";
+  const test::Folder folder;
+  for (int c = 0; c < 3; ++c)
+    for (int i = 0; i < 50; ++i)
+      folder.put(
+          std::to_string(c) + "/" + std::to_string(i) + ".png",
+          test::png(28, 28, 8, test::Colour::grey, [=](int y, int x, int) { return (60 * c + i + y * x) % 256; }));
+  const Episodes episodes(
+      ImageFolder{.root = folder.path(), .height = 28, .width = 28, .channels = 1, .ways = 2, .query = 1},
+      Subset::train, 1);
+  const std::int64_t images = episodes.images().bytes();
+  EXPECT_EQ(images, 3 * 50 * 28 * 28 + 4 * 4);
+  const Model network{image(28, 28, 1), {Flatten{}, Linear{.outputs = 2}}, SoftmaxCrossEntropy{}};
+  const Maml maml{.steps = 2};
+  const auto planned = [&](std::int64_t limit) {
+    return plan(network, maml, {5, 2, 2},
+                {.device = Device::cuda,
+                 .machine = cuda_machine(0),
+                 .memory_limit = limit,
+                 .resident_bytes = images,
+                 .chunk = 2});
+  };
+  const auto train = [&](std::int64_t limit) {
+    Learner learner(network, maml, {.device = Device::cuda, .memory_limit = limit, .chunk = 2});
+    learner.train(episodes, 5, 1, {});
+    EXPECT_EQ(learner.plan_for({5, 2, 2}).resident_bytes, images);
+    return cuda_machine(0).memory;
+  };
+  const std::int64_t free = cuda_machine(0).memory, bytes = planned(0).bytes + images;
+  EXPECT_EQ(planned(0).resident_bytes, images);
+  const std::int64_t taken = free - train(0);
+  EXPECT_GE(taken, bytes);
+  EXPECT_LT(taken, bytes + 5 * 256);  // as above, and the two arrays of the images
+  EXPECT_EQ(planned(bytes).bytes + images, bytes);
+  train(bytes);
+  for (const std::int64_t limit : {bytes - 1, images}) {
+    const std::string said = testing::message_of([&] { planned(limit); });
+    EXPECT_EQ(testing::message_of([&] { train(limit); }), said);
+    EXPECT_NE(said.find("the limit is " + std::to_string(limit)), std::string::npos) << said;
+  }
+}
+
 }  // namespace
 }  // namespace cumeta

@@ -146,6 +146,40 @@ TEST(Plans, SpreadTasksOverTheCoresThatMemoryAllows) {
   expect_cut(plan(omniglot(), maml, {4, 5, 5}, {.machine = machine, .chunk = 9}), 1, 4, 1, 7);
 }
 
+TEST(Plans, JudgeTheLimitWithWhatIsResident) {
+  const auto planned = [](std::int64_t limit, std::int64_t resident) {
+    return plan(omniglot(), Maml{.steps = 1}, {16, 5, 5},
+                {.device = Device::cuda,
+                 .machine = cuda_machine("h100"),
+                 .memory_limit = limit,
+                 .resident_bytes = resident,
+                 .chunk = 4});
+  };
+  constexpr std::int64_t images = 1'000'000;
+  const Plan alone = planned(0, 0), beside = planned(alone.bytes + images, images);
+  EXPECT_EQ(beside.bytes, alone.bytes);  // of the arena
+  EXPECT_EQ(beside.resident_bytes, images);
+  EXPECT_NE(beside.text().find("resident     1000000 bytes of images"), std::string::npos) << beside.text();
+  EXPECT_EQ(alone.text().find("resident"), std::string::npos) << alone.text();
+  EXPECT_SAYS(planned(alone.bytes + images - 1, images),
+              "needs at least " + std::to_string(alone.bytes) +
+                  " bytes beside 1000000 held by resident images or by what runs meanwhile, the limit is " +
+                  std::to_string(alone.bytes + images - 1) + "; raise memory_limit");
+  EXPECT_SAYS(planned(images, images), "the images of the data need 1000000 bytes beside the learner's ");
+  EXPECT_SAYS(planned(0, std::int64_t{1} << 40), "the images of the data need 1099511627776 bytes");
+  EXPECT_SAYS(planned(0, -1), "resident_bytes is -1");
+  // Chosen chunks leave them their room.
+  const auto chunk = [](std::int64_t limit, std::int64_t resident) {
+    return plan(omniglot(), Maml{.steps = 1}, {16, 5, 5},
+                {.device = Device::cuda,
+                 .machine = cuda_machine("h100"),
+                 .memory_limit = limit,
+                 .resident_bytes = resident})
+        .chunk;
+  };
+  EXPECT_LT(chunk(alone.bytes + images, alone.bytes / 2), chunk(alone.bytes + images, images));
+}
+
 TEST(Plans, RefillTapesRatherThanLeaveCoresIdle) {
   const Maml maml{.steps = 5};
   const TaskSizes sizes{16, 5, 5};

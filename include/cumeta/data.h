@@ -91,6 +91,9 @@ struct ImageView {
   std::span<const std::uint32_t> class_begin;  ///< one more than there are folders of images (before rotations)
   bool rotations = false;                      ///< class of an episode = 4 * class of the table + quarter turns
   std::span<const std::string> class_names;    ///< of those folders, below their root
+
+  /// What a GPU that draws from them keeps in its memory while it trains.
+  std::int64_t bytes() const { return static_cast<std::int64_t>(pixels.size_bytes() + class_begin.size_bytes()); }
 };
 
 /// A source opened for one subset. The task of (seed, subset, iteration, task) is the same whatever the batch, the

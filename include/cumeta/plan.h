@@ -29,7 +29,9 @@ struct PlanOptions {
   Precision precision = Precision::float32;
   Machine machine = cpu_machine();  ///< for cuda name a GPU: cuda_machine("h100"), or cuda_machine(0) of this machine
   std::int64_t memory_limit = 0;    ///< bytes; 0: the machine's memory
-  int chunk = 0;                    ///< tasks of a chunk; 0: chosen (1 per core on the CPU, all that fit on CUDA)
+  /// Of the limit, what lies beside the arena: the images that train keeps on a GPU (Episodes::images().bytes()).
+  std::int64_t resident_bytes = 0;
+  int chunk = 0;  ///< tasks of a chunk; 0: chosen (1 per core on the CPU, all that fit on CUDA)
   Activations activations = Activations::automatic;
   Optimizer optimizer = Adam{};  ///< its moments are part of the arena
   Implementation implementation = Implementation::own;
@@ -54,6 +56,7 @@ struct Plan {
   Precision precision = Precision::float32;
   std::int64_t bytes = 0;                ///< of the arena, to the byte
   std::vector<PlannedArray> arrays;      ///< what they are made of
+  std::int64_t resident_bytes = 0;       ///< beside them, as the options say
   int lanes = 1;                         ///< workers or streams that hold a workspace
   int chunk = 1;                         ///< tasks per chunk
   int chunks = 1;                        ///< of a meta-batch; the last one may hold fewer tasks
