@@ -102,6 +102,10 @@ void parse_device(Section section, Options& options) {
   options.device = section.choice<Device>(
       "kind", "cpu", {{"cpu", Device::cpu}, {"cuda", Device::cuda}, {"reference", Device::reference}});
   options.ordinal = section.integer("ordinal", 0, 0, 1024);
+  if (options.ordinal != 0 && options.device != Device::cuda)
+    section.refuse("ordinal", fmt::format("is the number of a CUDA device, but device.kind is {}; set device.ordinal=0 "
+                                          "or device.kind=cuda",
+                                          to_string(options.device)));
   options.precision =
       section.choice<Precision>("precision", "float32", {{"float32", Precision::float32}, {"tf32", Precision::tf32}});
   section.finish();

@@ -88,9 +88,19 @@ RecipeTable table_of(const std::string& recipe) {
   return read_recipe(recipe);
 }
 
+/// A recipe may name any device, but the caller who names one here expects something of it.
+void refuse_device(const RecipeTable& table, const std::string& device) {
+  std::string named = device.empty() ? "" : "--device " + device;
+  for (const std::string& key : table.set_keys)
+    if (key == "device" || key.starts_with("device.")) named = "--set " + key;
+  if (!named.empty())
+    throw UsageError(named + ": sample draws on the host, and every device draws the same tasks; leave it out");
+}
+
 void run(const SampleArguments& arguments) {
   RecipeTable table = table_of(arguments.recipe);
   apply(table, arguments.options);
+  refuse_device(table, arguments.options.device);
   const Recipe recipe = parse_recipe(table);
   const Subset subset = subset_from(arguments.subset);
   const bool trains = subset == Subset::train;
@@ -130,6 +140,7 @@ void run(const SampleArguments& arguments) {
 void add_sample(CLI::App& program) {
   CLI::App* command = program.add_subcommand("sample", "Write the tasks that an update sees");
   command->footer(
+      "It draws on the host, whatever the recipe's device: the tasks are the same on every one.\n"
       "Updates count from 1. The file goes back in with data.kind = \"tasks\" (data.path to learn from, "
       "data.validation_path\n"
       "and data.test_path for the other subsets) and into meta-gradient --input.\n"
@@ -146,6 +157,7 @@ void add_sample(CLI::App& program) {
   command->add_option("--subset", arguments->subset, "train, validation or test")->capture_default_str();
   command->add_option("--sheets", arguments->sheets, "Folder for a PNG sheet of every task")->type_name("FOLDER");
   add_recipe_options(*command, arguments->options);
+  command->get_option("--device")->group("");  // known, so that its refusal says why; not offered
   add_json_option(*command, arguments->json);
   command->callback([arguments] { run(*arguments); });
 }

@@ -44,6 +44,11 @@ void check_options(const Options& o) {
   if (!(o.clip.value >= 0)) refuse("clip.value", o.clip.value, "not be negative");
   if (!(o.clip.norm >= 0)) refuse("clip.norm", o.clip.norm, "not be negative");
   if (o.tasks < 1) refuse("tasks", o.tasks, "be positive");
+  if (o.ordinal != 0 && o.device != Device::cuda)
+    throw InvalidArgument(
+        fmt::format("device.ordinal is {}, device.kind is {}; only CUDA devices have numbers: leave it 0, or choose "
+                    "device cuda",
+                    o.ordinal, to_string(o.device)));
   check_implementation({o.device, o.precision}, o.implementation);
   if (o.threads < 0 || o.threads > 4096) refuse("threads", o.threads, "lie in 0 to 4096");
   check_cut_options(o.memory_limit, o.chunk);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the program reports of a run: every figure is of that run or null, and no part of the algorithm goes unsaid.
 #include <cmath>
+#include <filesystem>
 #include <sstream>
 
 #include "cumeta/tensor_file.h"
@@ -76,6 +77,29 @@ TEST_F(Cli, TheAdaptedSetIsNamedEverywhere) {
       {"adapt", path("anil"), "--support", path("support.safetensors"), "--output", path("adapted.safetensors")});
   EXPECT_EQ(adapted["adapted"], head);
   EXPECT_EQ(adapted["device"], run["device"]);
+}
+
+TEST_F(Cli, SampleTakesNoDevice) {
+  const std::vector<std::string> sample = {"sample", "--tasks", "2", "--output", path("tasks.safetensors")};
+  const auto with = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = sample;
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  };
+  for (const char* device : {"cpu", "cuda"})
+    expect_refused(with({"--device", device}), 2, std::string("--device ") + device + ": sample draws on the host");
+  for (const std::string setting : {"device.kind=\"cuda\"", "device.ordinal=0", "device.precision=\"float32\""})
+    expect_refused(with({"--set", setting}), 2, "--set " + setting.substr(0, setting.find('=')) + ": sample draws");
+  EXPECT_FALSE(std::filesystem::exists(path("tasks.safetensors")));
+  EXPECT_NE(run({"sample", "--help"}).out.find("draws on the host"), std::string::npos);
+  // A recipe for a GPU is sampled as it stands.
+  folder_.put("gpu.toml", file_bytes(recipes + "sinusoid_maml.toml") + "\n[device]\nkind = \"cuda\"\nordinal = 3\n");
+  std::vector<std::string> of_gpu = sample;
+  of_gpu.insert(of_gpu.begin() + 1, path("gpu.toml"));
+  EXPECT_EQ(run(of_gpu).status, 0);
+  // Its number is of no other device.
+  expect_refused({"plan", path("gpu.toml"), "--device", "cpu"}, 2, "device.ordinal = 3");
+  expect_refused({"selftest", "--ordinal", "3"}, 2, "device.ordinal is 3, device.kind is cpu");
 }
 
 TEST_F(Cli, PlanCountsTheImagesThatTrainKeepsOnAGpu) {

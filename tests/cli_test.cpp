@@ -187,16 +187,18 @@ TEST_F(Cli, InitStartsFromTrainedWeights) {
 
 TEST_F(Cli, SampleAndMetaGradientAreWhatTrainDoes) {
   // One update of plain descent: theta' = theta - rate * meta-gradient of the sampled tasks.
-  const std::vector<std::string> common = {"--set", "run.tasks=3",        "--set",    "optimizer.kind=sgd",
-                                           "--set", "optimizer.rate=0.5", "--device", "reference"};
+  const std::vector<std::string> common = {"--set", "run.tasks=3",       "--set", "optimizer.kind=sgd",
+                                           "--set", "optimizer.rate=0.5"};
   const auto with = [&](std::vector<std::string> arguments) {
     arguments.insert(arguments.end(), common.begin(), common.end());
     const Finished done = run(arguments);
     EXPECT_EQ(done.status, 0) << done.error;
   };
-  with({"train", "--out", path("one"), "--set", "run.updates=1", "--set", "run.validate_every=0"});
+  with({"train", "--out", path("one"), "--device", "reference", "--set", "run.updates=1", "--set",
+        "run.validate_every=0"});
   with({"sample", "--iteration", "1", "--output", path("tasks.safetensors")});
-  with({"meta-gradient", "--input", path("tasks.safetensors"), "--output", path("g.safetensors")});
+  with({"meta-gradient", "--device", "reference", "--input", path("tasks.safetensors"), "--output",
+        path("g.safetensors")});
   const TensorFile g = read_tensors(path("g.safetensors")), after = read_tensors(path("one") + "/last.safetensors");
   for (const char* name : {"layers.0.weight", "layers.2.weight", "layers.4.bias"}) {
     const auto& theta = g.tensors.at(name).values;

@@ -131,6 +131,12 @@ TEST(LearnerLimits, OptionsBelowZeroAreRefusedAtOnce) {
   EXPECT_SAYS(plan(model, Maml{}, {2, 2, 2}, {.chunk = -3}), "chunk is -3");
 }
 
+TEST(LearnerLimits, ANumberOfAGpuIsRefusedOnOtherDevices) {
+  for (const Device device : {Device::cpu, Device::reference})
+    EXPECT_SAYS(Learner(tanh_model(), Maml{}, {.device = device, .ordinal = 7}),
+                "device.ordinal is 7, device.kind is " + to_string(device) + "; only CUDA devices have numbers");
+}
+
 CUMETA_LEARNER_ON_EVERY_DEVICE;
 
 }  // namespace

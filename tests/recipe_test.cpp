@@ -153,10 +153,15 @@ TEST(Recipes, KeysWithoutEffectAreRefused) {
   refused(omniglot, {"data.train_classes=5"}, "data.train_classes = 5 goes with data.split = \"random\" only");
   refused(omniglot, {"data.validation_classes=5"}, "data.validation_classes = 5 goes with");
   refused(omniglot, {"data.split_seed=5"}, "data.split_seed = 5 goes with");
+  refused(sinusoid, {"device.ordinal=7"},
+          "device.ordinal = 7 is the number of a CUDA device, but device.kind is cpu; set device.ordinal=0");
+  refused(sinusoid, {"device.kind=reference", "device.ordinal=7"}, "device.kind is reference");
   const std::string tasks = "[data]\nkind = \"tasks\"\n[model]\ninput = [1]\noutputs = 1\nkind = \"mlp\"\n";
   refused(tasks, {"evaluate.shots=5"}, "evaluate.shots = 5 goes with data that tasks are drawn from");
   refused(tasks, {"evaluate.query=5"}, "evaluate.query = 5 goes with");
   // Where they are read, they are taken.
+  EXPECT_EQ(parse(sinusoid, {"device.kind=cuda", "device.ordinal=7"}).options.ordinal, 7);
+  EXPECT_EQ(parse(sinusoid, {"device.ordinal=0"}).options.ordinal, 0);
   EXPECT_EQ(
       parse(sinusoid, {reptile, "evaluate.batch=5", "algorithm.inner=adam", "algorithm.beta2=0.9"}).evaluate.batch, 5);
   EXPECT_DOUBLE_EQ(
