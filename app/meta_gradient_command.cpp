@@ -58,6 +58,7 @@ TensorFile outcome(const Learner& learner, const MetaGradient& result) {
   file.metadata["adapted_set"] = fmt::format("{}", fmt::join(result.adapted_set, " "));
   file.metadata["precision"] = to_string(result.precision, learner.options().device);
   file.metadata["algorithm"] = name_of(learner.algorithm());
+  file.metadata["device"] = learner.device_name();
   return file;
 }
 

@@ -171,6 +171,7 @@ void RunLog::write(const LogLine& line) {
   object["adapted"] = line.adapted;
   if (line.adapted != "all") object["adapted"] = words_of(line.adapted);
   object["skipped"] = u.skipped;
+  object["device"] = line.device;
   object["support_loss"] = nlohmann::json::array();
   for (const double loss : u.support_loss) object["support_loss"].emplace_back(finite_number(loss));
   if (line.validation_loss) object["validation_loss"] = finite_number(*line.validation_loss);

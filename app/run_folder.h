@@ -49,9 +49,10 @@ struct TrainedRun {
 /// `which`: "" (best if there is one, else last), "best", "last" or a file. Throws FileError.
 TrainedRun open_run(const std::string& run, const std::string& which);
 
-/// One line of the logs. No clock in it: the same run gives the same bytes.
+/// One line of the logs. No clock in it: the same run on the same device gives the same bytes.
 struct LogLine {
   Update update;
+  std::string device;         ///< that computed it, as the learner names it: a run may go on on another
   bool has_accuracy = false;  ///< classification with a query set
   std::string adapted;        ///< names of what the inner loop changes, a blank between them; "all"
   std::optional<double> validation_loss, validation_accuracy;

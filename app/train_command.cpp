@@ -186,7 +186,8 @@ class Training {
     const bool saves = update % run.checkpoint_every == 0 || update == last;
     bool better = false;
     if (reports || validates) {
-      LogLine line{latest_, has_accuracy(), adapted_text(learner_.adapted_set(), recipe_.model), {}, {}};
+      LogLine line{
+          latest_, learner_.device_name(), has_accuracy(), adapted_text(learner_.adapted_set(), recipe_.model), {}, {}};
       if (validates) {
         validator_->measure_into(line);
         better = take_best(line);

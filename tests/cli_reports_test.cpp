@@ -79,6 +79,21 @@ TEST_F(Cli, TheAdaptedSetIsNamedEverywhere) {
   EXPECT_EQ(adapted["device"], run["device"]);
 }
 
+TEST_F(Cli, LogsAndMetaGradientsNameTheDevice) {
+  const json result = result_of({"train", "--out", path("run"), "--set", "run.updates=2", "--set", "run.report_every=1",
+                                 "--set", "run.tasks=2", "--set", "run.validate_every=0"});
+  std::istringstream lines(file_bytes(path("run") + "/log.jsonl"));
+  int count = 0;
+  for (std::string line; std::getline(lines, line); ++count) EXPECT_EQ(json::parse(line)["device"], result["device"]);
+  EXPECT_EQ(count, 2);
+  EXPECT_EQ(run({"sample", "--tasks", "2", "--output", path("tasks.safetensors")}).status, 0);
+  const json gradient = result_of({"meta-gradient", "--device", "reference", "--input", path("tasks.safetensors"),
+                                   "--output", path("g.safetensors")});
+  EXPECT_EQ(read_tensors(path("g.safetensors")).metadata["device"], gradient["device"].get<std::string>());
+  // A checkpoint moves between devices: it names none.
+  EXPECT_FALSE(read_tensors(path("run") + "/last.safetensors").metadata.contains("device"));
+}
+
 TEST_F(Cli, SampleTakesNoDevice) {
   const std::vector<std::string> sample = {"sample", "--tasks", "2", "--output", path("tasks.safetensors")};
   const auto with = [&](const std::vector<std::string>& more) {

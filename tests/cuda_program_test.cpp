@@ -83,6 +83,10 @@ class CudaProgram : public ::testing::Test {
     while (std::getline(first, line)) {
       ASSERT_TRUE(std::getline(second, other)) << "a line less after " << line;
       json one = json::parse(line), two = json::parse(other);
+      for (json* logged : {&one, &two}) {
+        EXPECT_TRUE((*logged)["device"].is_string()) << *logged;
+        logged->erase("device");  // each its own
+      }
       if (!with_norm) one.erase("gradient_norm"), two.erase("gradient_norm");
       expect_near(one, two, allowed, line + "\n" + other);
       ++lines;
@@ -161,6 +165,12 @@ TEST_F(CudaProgram, ACheckpointMovesToTheCpuAndBack) {
     train(recipe, recipe + ".moved", "cuda", 4);
     EXPECT_EQ(resume(recipe + ".moved", "cpu", 8)["updates"], 8);
     EXPECT_EQ(resume(recipe + ".moved", "cuda", 12)["device"], name_);
+    std::istringstream lines(file_bytes(path(recipe + ".moved") + "/log.jsonl"));
+    for (std::string line; std::getline(lines, line);) {
+      const json logged = json::parse(line);
+      const bool on_cpu = logged["update"] > 4 && logged["update"] <= 8;
+      EXPECT_EQ(logged["device"].get<std::string>() == name_, !on_cpu) << line;
+    }
     expect_equal_runs(recipe + ".straight", recipe + ".moved", testing::kTrainingTolerance);
   }
 }

@@ -253,6 +253,7 @@ TEST(Logs, ResumingKeepsWholeLinesUpToTheCheckpoint) {
   const auto line = [](std::int64_t update, double loss) {
     LogLine made;
     made.update.update = update, made.update.loss = loss;
+    made.device = "cpu (of this test)";
     made.validation_loss = loss;
     return made;
   };
@@ -261,6 +262,7 @@ TEST(Logs, ResumingKeepsWholeLinesUpToTheCheckpoint) {
     for (int update = 1; update <= 4; ++update) log.write(line(update, 1.0 / update));
   }
   const std::string csv = read_text_file(run.csv()), jsonl = read_text_file(run.jsonl());
+  EXPECT_NE(jsonl.find("\"device\":\"cpu (of this test)\""), std::string::npos) << jsonl;
   write_text_file(run.csv(), csv + "5,0.2,0");  // killed in the middle of a line
   write_text_file(run.jsonl(), jsonl + "{\"update\":5,");
   {
