@@ -1,5 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 # Tests of the CUDA plugin, and the other programs once more with the emulator's plugin as their device `cuda`.
+
+# Programs with tests on that device.
+set(cumeta_device_tests backend_test bits_test cuda_program_test device_episodes_test golden_test identities_test implementation_test
+  launches_test layers_test learner_limits_test learner_rates_test learner_runs_test learner_test learner_uploads_test machines_test
+  mlp_program_test outer_step_reference_test running_statistics_test)
+# Programs about CUDA that open no such device: its plugin, its errors, its plans and words.
+set(cumeta_about_cuda_tests cli_test cuda_errors_test cuda_plugin_test fastest_test fuzz_files_test model_layout_test plan_test)
+if(CUMETA_TESTS)
+  # What bench/gpu/bundle.sh takes to a machine with a GPU, and check.sh runs there.
+  list(JOIN cumeta_device_tests "\n" cumeta_lines)
+  list(JOIN cumeta_about_cuda_tests "\n" cumeta_more_lines)
+  file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/cuda_tests.txt CONTENT "@cumeta_lines@\n@cumeta_more_lines@\n" @ONLY)
+  add_test(NAME cuda_tests_listed COMMAND ${PROJECT_SOURCE_DIR}/tests/cuda_tests_listed.sh ${PROJECT_BINARY_DIR})
+endif()
 if(CUMETA_TESTS AND TARGET cumeta_cuda_emulated)
   if(TARGET cuda_plugin_test)
     foreach(library old_plugin foreign_library)
@@ -24,8 +38,7 @@ if(CUMETA_TESTS AND TARGET cumeta_cuda_emulated)
     add_dependencies(cuda_errors_test cumeta_cuda_emulated)
     target_compile_definitions(cuda_errors_test PRIVATE CUMETA_EMULATED_PLUGIN="${CUMETA_TEST_BUILD}/lib/libcumeta_cuda_emulated.so")
   endif()
-  foreach(name layers_test backend_test outer_step_reference_test device_episodes_test mlp_program_test learner_test learner_limits_test learner_rates_test learner_runs_test learner_uploads_test golden_test launches_test implementation_test bits_test
-      identities_test running_statistics_test machines_test cuda_program_test)
+  foreach(name ${cumeta_device_tests})
     if(NOT TARGET ${name})
       message(FATAL_ERROR "cumeta: there is no test program ${name} to run on the emulated plugin")
     endif()
