@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Tests of what is installed: `binaries` (shown names, needed libraries), `consumer` (a stranger's projects), and
-# `gpu_check_dry_run`, the script for machines with a GPU, on the emulated plugin.
+# of the script for machines with a GPU: `gpu_check_dry_run` on the emulated plugin, `gpu_check_failures` on planted failures.
 if(CUMETA_TESTS AND TARGET cumeta_program AND NOT CUMETA_SANITIZE)
   set(plugins)
   if(TARGET cumeta_cuda)
@@ -23,7 +23,9 @@ if(CUMETA_TESTS AND TARGET cumeta_program AND NOT CUMETA_SANITIZE)
   set_tests_properties(consumer PROPERTIES LABELS "packaging;slow")
   if(emulated)
     add_test(NAME gpu_check_dry_run COMMAND ${PROJECT_SOURCE_DIR}/bench/gpu/check.sh --dry-run
-      --build ${PROJECT_BINARY_DIR} --out ${PROJECT_BINARY_DIR}/gpu_check)
+      --build ${PROJECT_BINARY_DIR} --out ${PROJECT_BINARY_DIR}/gpu_check_dry_run)
     set_tests_properties(gpu_check_dry_run PROPERTIES LABELS "packaging;slow" TIMEOUT 900)
+    add_test(NAME gpu_check_failures COMMAND ${PROJECT_SOURCE_DIR}/tests/gpu_check_test.sh ${PROJECT_BINARY_DIR})
+    set_tests_properties(gpu_check_failures PROPERTIES LABELS packaging TIMEOUT 300)
   endif()
 endif()

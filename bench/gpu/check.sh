@@ -1,11 +1,29 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Settles on a machine with a GPU what no other machine can: right numbers, no race, speed beside PyTorch and JAX.
-#   check.sh [--out FOLDER] [--only STEP,STEP...] [--build FOLDER] [--dry-run]
-# Steps: machine selftest tests sanitizer bits bench vendor profile peers. Every part has a time limit; a failure is written
-# down and the next part runs; tests and sanitizers run several at a time, what is timed runs alone. Results: check.json and check.md in --out (default: results). --only runs the steps named and
-# adds them to what --out holds already. --build: programs of a build folder instead of this bundle's. --dry-run: the
-# emulated plugin and small sizes; it proves this script. Exit status: 0 if nothing failed.
+#   check.sh [--out FOLDER] [--only NAME,NAME...] [--build FOLDER] [--dry-run]
+# Every part has a time limit; a failure is written down and the next part runs; tests and sanitizer run several at a time,
+# what is timed runs alone. Results: check.json and check.md in --out (default: results), logs in its folder parts.
+# --only runs the steps or parts named and adds them to what --out holds of the same commit; without it, what --out held goes.
+# --build: programs of a build folder instead of this bundle's. --dry-run: the emulated plugin and small sizes; it proves
+# this script. Exit status: 0 if nothing in --out failed, 1 if something did, 2 if this command line cannot be run.
+#
+#   step       at most     parts, each a name for --only; so is what stands before a dot (bench.unfused: four parts)
+#   machine      2 min     machine.info machine.gpu
+#   selftest     5 min
+#   tests        4 min *   tests.PROGRAM
+#   sanitizer    4 min *   sanitizer.TOOL.WORKLOAD; TOOL: memcheck racecheck initcheck synccheck; no omniglot_k5
+#   bits         8 min     bits.WORKLOAD, 2 each
+#   bench       14 min     bench.WORKLOAD bench.unfused.WORKLOAD, 1 each; bench.passes bench.updates, 3 each
+#   vendor      14 min     vendor.WORKLOAD vendor.fastest.WORKLOAD, 1 each; vendor.PROGRAM, 2 each
+#   profile     16 min     profile.WORKLOAD, 4 each
+#   peers       32 min     peers.WORKLOAD, 8 each
+#   WORKLOAD: sinusoid_k1 omniglot_k1 omniglot_k5 miniimagenet_k5
+#   * for each round of parts: half as many run at a time as there are cores (25 programs; 12 runs of the sanitizer)
+#
+# The machine needs an NVIDIA driver for CUDA 13 (580 or newer), x86-64 Linux with the glibc that bundle.json names or a newer
+# one, bash, awk and python3 with its own library alone. What follows is used where it is there, and otherwise its parts are
+# "skipped", with a line that says why: nvidia-smi, compute-sanitizer, cuBLAS 13 with cuDNN 9, ncu, PyTorch, JAX, Omniglot.
 set -uo pipefail
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd)
 
@@ -16,13 +34,14 @@ while (($#)); do
       (($# > 1)) || { echo "check.sh: $1 needs a value" >&2; exit 2; }
       declare "${1#--}=$2"; shift 2 ;;
     --dry-run) dry=true; shift ;;
-    -h|--help) sed -n '3,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    -h|--help) sed -n '3,/^[^#]/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
     *) echo "check.sh: unknown argument '$1'; see --help" >&2; exit 2 ;;
   esac
 done
 known=(machine selftest tests sanitizer bits bench vendor profile peers)
-for step in ${only//,/ }; do
-  [[ " ${known[*]} " == *" $step "* ]] || { echo "check.sh: no step '$step'; there are: ${known[*]}" >&2; exit 2; }
+[[ -z ${only//[a-z0-9_.,]/} ]] || { echo "check.sh: --only '$only': names of steps and parts between commas; see --help" >&2; exit 2; }
+for name in ${only//,/ }; do
+  [[ " ${known[*]} " == *" ${name%%.*} "* ]] || { echo "check.sh: no step '${name%%.*}'; there are: ${known[*]}; see --help" >&2; exit 2; }
 done
 mkdir -p "$out" && out=$(cd "$out" && pwd) || exit 2
 build=$(cd "$build" && pwd) || exit 2
@@ -31,42 +50,72 @@ cd "$root" || exit 2
 cumeta=$build/bin/cumeta
 plugin=$build/lib/libcumeta_cuda.so
 $dry && plugin=$build/lib/libcumeta_cuda_emulated.so
-for file in "$cumeta" "$plugin"; do
+for file in "$cumeta" "$plugin" "$build/cuda_tests.txt"; do
   [[ -e $file ]] || { echo "check.sh: $file is not there; make a bundle with bench/gpu/bundle.sh" >&2; exit 2; }
 done
 export CUMETA_CUDA_PLUGIN=$plugin CUMETA_REQUIRE_CUDA=1
 workloads=(sinusoid_k1 omniglot_k1 omniglot_k5 miniimagenet_k5)
 logs=$out/parts
-mkdir -p "$logs"
 trap 'kill $(jobs -p) 2>/dev/null; exit 130' INT TERM
-: >"$logs/failures" # a name a line, written by parts that may run beside one another
 at_once=$(($(nproc) > 3 ? $(nproc) / 2 : 1))
 
-wanted() { [[ -z $only || ,$only, == *,$1,* ]]; }
-write_down() { # part status seconds note
-  printf '{"part": "%s", "status": "%s", "seconds": %s, "note": "%s"}\n' "$1" "$2" "$3" "${4//[\"\\]/\'}" >"$logs/$1.status"
-  printf '%-28s %-8s %7.1f s  %s\n' "$1" "$2" "$3" "$4"
+# What the results are of. Parts of another commit, or of a dry run, never stand beside this one's.
+bundle=$(cat "$root/bundle.json" 2>/dev/null || printf '{"commit": "%s"}' "$(git describe --always --dirty 2>/dev/null || echo unknown)")
+run="{\"bundle\": $bundle, \"dry_run\": $dry}"
+if [[ -n $(ls -A "$logs" 2>/dev/null) ]]; then
+  [[ -e $logs/run.json ]] || { echo "check.sh: $logs is not this script's; name another --out" >&2; exit 2; }
+  [[ -z $only || $run == "$(cat "$logs/run.json")" ]] ||
+    { echo "check.sh: $out holds parts of $(cat "$logs/run.json"), this is $run; name another --out, or run all without --only" >&2; exit 2; }
+fi
+# What will run leaves nothing of an earlier time: neither its figures nor a step's line that it was skipped.
+if [[ -z $only ]]; then
+  rm -rf "$logs"
+else
+  for name in ${only//,/ }; do rm -rf "$logs/$name".* "$logs/${name%%.*}.status"; done
+fi
+rm -f "$out"/check.{json,md}
+mkdir -p "$logs"
+echo "$run" >"$logs/run.json"
+: >"$logs/names" # of all parts met, one a line, written by parts that may run beside one another
+
+# Whether --only has a part: by its name, or by a beginning of it that ends at a dot.
+chosen() {
+  local name
+  for name in ${only//,/ }; do [[ $1. == "$name".* ]] && return; done
+  [[ -z $only ]]
 }
+# The same, or a part of it.
+wanted() { chosen "$1" || [[ ,$only == *,"$1".* ]]; }
+status_of() { # part status seconds note
+  printf '{"part": "%s", "status": "%s", "seconds": %s, "note": "%s"}\n' "$1" "$2" "$3" "${4//[\"\\]/\'}" >"$logs/$1.status"
+}
+write_down() { status_of "$@" && printf '%-32s %-8s %7.1f s  %s\n' "$@"; }
 # One part with a time limit: standard output to PART.out, errors to PART.err.
 part() { # name limit command...
   local name=$1 limit=$2 start=$EPOCHREALTIME code=0 took
   shift 2
+  chosen "$name" || return 0
+  echo "$name" >>"$logs/names"
+  status_of "$name" unfinished 0 "check.sh ended before it did"
   timeout --kill-after=10 "$limit" "$@" >"$logs/$name.out" 2>"$logs/$name.err" </dev/null || code=$?
   took=$(awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN {printf "%.2f", b - a}')
   case $code in
     0) write_down "$name" passed "$took" "" ;;
     124|137) write_down "$name" timeout "$took" "limit $limit s" ;;
-    *) write_down "$name" failed "$took" "exit status $code: $(tail -n 1 "$logs/$name.err" | tr -d '\000-\037' | cut -c1-160)" ;;
+    *) write_down "$name" failed "$took" "exit status $code: $(for end in err out; do tail -n 1 "$logs/$name.$end"; done | grep -m 1 . | tr -d '\000-\037' | cut -c1-160)" ;;
   esac
-  ((code == 0)) || echo "$name" >>"$logs/failures"
-  return 0
 }
 # The same beside others; `wait` before what is timed. No result of such a part is a time.
 beside() {
+  chosen "$1" || return 0
   while (($(jobs -rp | wc -l) >= at_once)); do wait -n; done
   part "$@" &
 }
-skip() { write_down "$1" skipped 0 "$2"; }
+skip() {
+  wanted "$1" || return 0
+  echo "$1" >>"$logs/names"
+  write_down "$1" skipped 0 "$2"
+}
 
 # The data of a workload, as arguments of the command line; made of noise where none came along.
 data_of() { # workload
@@ -130,12 +179,11 @@ fi
 if wanted selftest; then part selftest 300 "$cumeta" selftest --device cuda --json; fi
 
 if wanted tests; then
-  for program in "$build"/bin/*_test; do
-    [[ -x $program ]] || continue
-    name=$(basename "$program")
+  # cmake/plugin_tests.cmake made the list; a program that is in it and not in bin/ is a failure.
+  for name in $(<"$build/cuda_tests.txt"); do
     # The dry run shows that a program's result arrives; that all pass on the emulator is ctest's to say.
     if $dry && [[ $name != golden_test ]]; then continue; fi
-    beside "test.$name" 240 "$program" --gtest_brief=1 "--gtest_output=json:$logs/test.$name.json"
+    beside "tests.$name" 240 "$build/bin/$name" --gtest_brief=1 "--gtest_output=json:$logs/tests.$name.json"
   done
   wait
 fi
@@ -148,6 +196,7 @@ if wanted sanitizer; then
     fi
     for load in "${workloads[@]}"; do
       [[ $load == omniglot_k5 ]] && continue
+      chosen "sanitizer.$tool.$load" || continue
       has_data "$load" || { skip "sanitizer.$tool.$load" "no data"; continue; }
       mapfile -t small < <(small_of "$load"; data_of "$load")
       beside "sanitizer.$tool.$load" 240 "$sanitizer" --tool "$tool" --error-exitcode 9 "$cumeta" train \
@@ -160,6 +209,7 @@ fi
 
 if wanted bits; then
   for load in "${workloads[@]}"; do
+    chosen "bits.$load" || continue
     has_data "$load" || { skip "bits.$load" "no data"; continue; }
     small=() updates=40
     $dry && { mapfile -t small < <(small_of "$load"); updates=2; }
@@ -170,44 +220,46 @@ fi
 bench() { # part workload, more arguments
   local name=$1 load=$2 arguments
   shift 2
+  chosen "$name" || return 0
   has_data "$load" || { skip "$name" "no data"; return; }
   mapfile -t arguments < <(data_of "$load"; if $dry; then small_of "$load"; printf '%s\n' --rounds 1; fi)
-  part "$name" 240 "$cumeta" bench "bench/gpu/$load.toml" --device cuda --json "${arguments[@]}" "$@"
+  part "$name" 60 "$cumeta" bench "bench/gpu/$load.toml" --device cuda --json "${arguments[@]}" "$@"
 }
 if wanted bench; then
   for load in "${workloads[@]}"; do
     bench "bench.$load" "$load"
-    $dry && [[ $load != sinusoid_k1 ]] || bench "unfused.$load" "$load" --set plan.implementation=unfused
+    $dry && [[ $load != sinusoid_k1 ]] || bench "bench.unfused.$load" "$load" --set plan.implementation=unfused
   done
-  # Layer by layer and by algorithm, steps and tasks: Google Benchmark's JSON stays in parts/.
+  # Layer by layer (of the networks above, all four passes) and by algorithm, steps and tasks: JSON that stays in parts/.
   if [[ -x $build/bin/passes_bench ]]; then
-    passes='^published/.*/cuda' updates='^(sinusoid|omniglot)/.*/steps:[15]/tasks:(32|128)/cuda'
+    passes='^published/(omniglot.*_e5_|mini_imagenet|sinusoid).*/cuda' updates='^(sinusoid|omniglot)/.*/steps:[15]/tasks:(32|128)/cuda'
     $dry && passes='^published/sinusoid_linear2.*/cuda' updates='^sinusoid/maml/steps:1/tasks:4/cuda'
-    part bench.passes 240 "$build/bin/passes_bench" "--benchmark_filter=$passes" --benchmark_min_time=0.02 --benchmark_format=json
-    part bench.updates 240 "$build/bin/updates_bench" "--benchmark_filter=$updates" --benchmark_min_time=0.1 --benchmark_format=json
+    part bench.passes 180 "$build/bin/passes_bench" "--benchmark_filter=$passes" --benchmark_format=json
+    part bench.updates 180 "$build/bin/updates_bench" "--benchmark_filter=$updates" --benchmark_min_time=0.1 --benchmark_format=json
   else
     skip bench.passes "built without Google Benchmark"
+    skip bench.updates "built without Google Benchmark"
   fi
 fi
 
 if wanted vendor; then
-  if [[ -e $build/lib/libcumeta_cuda_vendor.so ]] || $dry; then
-    # cuBLAS and cuDNN of the toolkit or of Python's wheels, for these parts alone. The emulated plugin has models of its own.
-    wheels=$(python3 -c 'import nvidia, pathlib; print(":".join(str(p) for r in nvidia.__path__ for p in pathlib.Path(r).glob("*/lib")))' 2>/dev/null)
-    libraries=$wheels:/usr/local/cuda/lib64:${LD_LIBRARY_PATH:-}
+  # cuBLAS and cuDNN of the toolkit or of Python's wheels, for these parts alone. The emulated plugin has models of its own.
+  wheels=$(python3 -c 'import nvidia, pathlib; print(":".join(str(p) for r in nvidia.__path__ for p in pathlib.Path(r).glob("*/lib")))' 2>/dev/null)
+  libraries=$wheels:/usr/local/cuda/lib64:${LD_LIBRARY_PATH:-}
+  if why=$(LD_LIBRARY_PATH=$libraries "$cumeta" info --json | python3 -c 'import json, sys
+print(next(p["problem"] for p in json.load(sys.stdin)["plugins"] if p["plugin"] == "cuda_vendor"))'); [[ -n $why ]]; then
+    skip vendor "$why"
+  else
     loads=("${workloads[@]}")
     $dry && loads=(sinusoid_k1)
-    LD_LIBRARY_PATH=$libraries part vendor.info 60 "$cumeta" info --json
     $dry || for name in layers_test golden_test implementation_test; do
-      CUMETA_REQUIRE_VENDOR=1 LD_LIBRARY_PATH=$libraries part "vendor.$name" 240 "$build/bin/$name" --gtest_brief=1 \
+      CUMETA_REQUIRE_VENDOR=1 LD_LIBRARY_PATH=$libraries part "vendor.$name" 120 "$build/bin/$name" --gtest_brief=1 \
         '--gtest_filter=*endor*:*Fastest*' "--gtest_output=json:$logs/vendor.$name.json"
     done
     for load in "${loads[@]}"; do
       LD_LIBRARY_PATH=$libraries bench "vendor.$load" "$load" --set plan.implementation=vendor
-      LD_LIBRARY_PATH=$libraries bench "fastest.$load" "$load" --set plan.implementation=fastest
+      LD_LIBRARY_PATH=$libraries bench "vendor.fastest.$load" "$load" --set plan.implementation=fastest
     done
-  else
-    skip vendor "no libcumeta_cuda_vendor.so here"
   fi
 fi
 
@@ -215,6 +267,7 @@ if wanted profile; then
   if ! $dry && profiler=$(command -v ncu || ls /usr/local/cuda/bin/ncu 2>/dev/null); then
     metrics=gpu__time_duration.sum,sm__throughput.avg.pct_of_peak_sustained_elapsed,dram__throughput.avg.pct_of_peak_sustained_elapsed,sm__warps_active.avg.pct_of_peak_sustained_active,launch__registers_per_thread,launch__grid_size
     for load in "${workloads[@]}"; do
+      chosen "profile.$load" || continue
       has_data "$load" || { skip "profile.$load" "no data"; continue; }
       mapfile -t arguments < <(data_of "$load")
       part "profile.$load" 240 "$profiler" --clock-control none --csv --page raw --metrics "$metrics" --launch-count 400 "$cumeta" train \
@@ -241,8 +294,11 @@ if wanted peers; then
 fi
 
 rm -rf "$out/noise84"
-python3 bench/gpu/report.py "$out" || echo report >>"$logs/failures"
-failures=$(wc -l <"$logs/failures")
-rm "$logs/failures"
-echo "$out/check.json $out/check.md: $failures failed"
-((failures == 0))
+python3 bench/gpu/report.py "$out"
+code=$?
+for name in ${only//,/ }; do
+  while read -r met; do [[ $met. == "$name".* || $name. == "$met".* ]] && continue 2; done <"$logs/names"
+  echo "check.sh: no part '$name'; see --help" >&2
+  code=2
+done
+exit $code

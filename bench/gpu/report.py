@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""report.py FOLDER: what check.sh's parts left in FOLDER/parts becomes FOLDER/check.json and FOLDER/check.md."""
+"""report.py FOLDER: what check.sh's parts left in FOLDER/parts becomes FOLDER/check.json and FOLDER/check.md.
+Exit status: 1 if a part of them failed, ran out of time or did not end."""
 import collections
 import csv
 import json
@@ -9,6 +10,7 @@ import sys
 
 # Seconds of one second-order update on one H100, and how many times faster than the best peer.
 BARS = {"sinusoid_k1": (15e-6, 10), "omniglot_k1": (400e-6, 10), "omniglot_k5": (1.4e-3, 10), "miniimagenet_k5": (3e-3, 3)}
+STEPS = ("machine", "selftest", "tests", "sanitizer", "bits", "bench", "vendor", "profile", "peers")
 LAW_SLACK = 1.15  # of the ratio second/first for convolutional nets
 
 
@@ -50,11 +52,14 @@ def hottest(path, count=5):
 
 
 def tests_of(parts):
-    """GoogleTest's own figures, summed: a program that died before it wrote them has none and shows as failed."""
-    figures = {"programs": 0, "tests": 0, "failures": 0, "skipped": 0}
-    for path in parts.glob("test.*.json"):
-        result = last_json(path) or {}
+    """GoogleTest's own figures, summed, and how many programs died before they wrote theirs."""
+    figures = {"programs": 0, "without_figures": 0, "tests": 0, "failures": 0, "skipped": 0}
+    for path in parts.glob("tests.*.status"):
+        result = last_json(path.with_suffix(".json"))
         figures["programs"] += 1
+        if result is None:
+            figures["without_figures"] += 1
+            continue
         for key in ("tests", "failures"):
             figures[key] += result.get(key, 0)
         for suite in result.get("testsuites", []):
@@ -89,28 +94,42 @@ def judge(workload, bench, peers):
 def main():
     folder = pathlib.Path(sys.argv[1])
     parts = folder / "parts"
-    statuses = [json.loads(path.read_text()) for path in sorted(parts.glob("*.status"), key=lambda p: p.stat().st_mtime)]
-    peers = [peer for path in sorted(parts.glob("peers.*.out")) for peer in (last_json(path) or {}).get("peers", [])]
-    report = {"parts": statuses, "machine": last_json(parts / "machine.info.out"), "tests": tests_of(parts),
+    broken = {"status": "unfinished", "seconds": 0, "note": "its line of status cannot be read"}
+    statuses = [last_json(path) or {"part": path.stem, **broken} for path in sorted(parts.glob("*.status"))]
+    statuses.sort(key=lambda s: STEPS.index(s["part"].split(".")[0]))
+    counts = collections.Counter(s["status"] for s in statuses)
+    failed = len(statuses) - counts["passed"] - counts["skipped"]
+    run = last_json(parts / "run.json") or {}
+    passed = {s["part"] for s in statuses if s["status"] == "passed"}
+
+    def result_of(part):
+        """What a part printed; one that did not pass has no figures."""
+        return last_json(parts / f"{part}.out") if part in passed else None
+
+    peers = [peer for workload in BARS for peer in (result_of(f"peers.{workload}") or {}).get("peers", [])]
+    report = {**run, "failed": failed, "parts": statuses, "machine": result_of("machine.info"), "tests": tests_of(parts),
               "selftest": last_json(parts / "selftest.out"), "peers": peers, "bench": {}, "unfused": {}, "vendor": {}, "fastest": {}, "profile": {}, "bars": {}}
     gpu = parts / "machine.gpu.out"
     report["gpu"] = gpu.read_text().strip().splitlines()[-1] if gpu.exists() and gpu.read_text().strip() else None
     for workload in BARS:
-        for kind in ("bench", "unfused", "vendor", "fastest"):
-            result = last_json(parts / f"{kind}.{workload}.out")
+        for kind, part in (("bench", "bench"), ("unfused", "bench.unfused"), ("vendor", "vendor"), ("fastest", "vendor.fastest")):
+            result = result_of(f"{part}.{workload}")
             if result:
                 report[kind][workload] = result
         kernels = hottest(parts / f"profile.{workload}.out")
-        if kernels:
+        if kernels and f"profile.{workload}" in passed:
             report["profile"][workload] = kernels
         if workload in report["bench"] and "emulated" not in report["bench"][workload].get("device", ""):
             report["bars"][workload] = [dict(zip(("what", "value", "bar", "holds"), bar))
                                         for bar in judge(workload, report["bench"][workload], peers)]
     (folder / "check.json").write_text(json.dumps(report, indent=1) + "\n")
 
-    lines = [f"# check.sh on {report['gpu'] or 'no GPU'}", ""]
+    summary = f"{len(statuses)} parts: {failed} failed, {counts['skipped']} skipped"
+    lines = [f"# check.sh on {report['gpu'] or 'no GPU'}", "", f"Commit {run.get('bundle', {}).get('commit', 'unknown')}"
+             f"{', a dry run' if run.get('dry_run') else ''}. {summary}.", ""]
     tests = report["tests"]
-    lines += [f"{tests['tests']} tests in {tests['programs']} programs: {tests['failures']} failed, {tests['skipped']} skipped.", ""]
+    lines += [f"{tests['tests']} tests in {tests['programs']} programs: {tests['failures']} failed, {tests['skipped']} skipped; "
+              f"{tests['without_figures']} programs died without figures.", ""]
     lines += ["| part | status | seconds | note |", "|---|---|---|---|"]
     lines += [f"| {s['part']} | {s['status']} | {s['seconds']:.1f} | {s['note']} |" for s in statuses]
     lines += ["", "| workload | who | algorithm | order | microseconds | GFLOP/s | bytes |", "|---|---|---|---|---|---|---|"]
@@ -132,6 +151,8 @@ def main():
         lines += ["", f"Hottest kernels of {workload}:", "", "| kernel | calls | share | microseconds each |", "|---|---|---|---|"]
         lines += [f"| {k['kernel'][:90]} | {k['calls']} | {k['share']:.0%} | {k['seconds'] / k['calls'] * 1e6:.1f} |" for k in kernels]
     (folder / "check.md").write_text("\n".join(lines) + "\n")
+    print(f"{folder}/check.json {folder}/check.md: {summary}")
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":
