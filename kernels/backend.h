@@ -136,7 +136,7 @@ std::unique_ptr<Backend> open_reference();
 std::unique_ptr<Backend> open_cpu(int threads, bool pin);
 /// Streams that a learner's backend opens.
 constexpr int kCudaLanes = 2;
-/// Tasks of a chunk that grids and counters of kernels hold (kernels/tools/ticket_range_cuda.h).
+/// Tasks of a chunk: as far as the counters of phased kernels go (kernels/tools/ticket_range_cuda.h).
 constexpr int kMostCudaChunk = 65'535;
 
 class VendorQueue;

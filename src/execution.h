@@ -72,14 +72,14 @@ class Execution {
 
   /// Where tasks come from.
   struct Source {
-    /// Fills a chunk's x and t just before it runs, in the lane that runs it: so one chunk's are uploaded while another
-    /// lane computes.
+    /// Fills a chunk's x and t just before it runs, in the lane that runs it: so, where there are several, one chunk's
+    /// are uploaded while another lane computes.
     std::function<void(int first_task, int tasks, Lane& lane)> fill;
     /// These are the backend's open episodes: a program may draw them itself instead.
     bool open_episodes = false;
   };
   /// Queues all chunks and, if `step` is given, the outer step.
-  void run(const Source& tasks, const OuterStep* step);
+  void run(const Source& source, const OuterStep* step);
 
   const Problem& problem() const { return problem_; }
   const Cut& cut() const { return cut_; }

@@ -51,7 +51,7 @@ void check_options(const Options& o) {
                     o.ordinal, to_string(o.device)));
   check_implementation({o.device, o.precision}, o.implementation);
   if (o.threads < 0 || o.threads > 4096) refuse("threads", o.threads, "lie in 0 to 4096");
-  check_cut_options(o.memory_limit, o.chunk);
+  check_cut_options(o.device, o.memory_limit, o.chunk);
 }
 
 }  // namespace

@@ -184,7 +184,7 @@ class Raised {
 
 void Learner::Impl::open(const EpisodeTables& tables, const Episodes& episodes) {
   for (auto& [key, prepared] : prepared_)
-    if (std::get<6>(key) != 0) prepared->feeds.clear();
+    if (open_episodes != 0 && std::get<6>(key) == open_episodes) prepared->feeds.clear();
   open_episodes = 0, resident_bytes = 0;
   const std::int64_t images = episodes.images().bytes(), limit = memory_limit();
   check_images_fit(images, state_bytes, limit);
@@ -197,7 +197,9 @@ void Learner::Impl::record_training(Prepared& p, const Episodes& episodes, bool 
   p.episodes = &episodes;
   if (!on_device && !draws_in_place()) {
     // On a GPU the host draws into one buffer while the other's tasks run.
-    while (p.feeds.size() < (backend->on_host() ? 1 : 2)) p.feeds.push_back(feed_from_host(p));
+    std::vector<Feed> feeds;
+    while (feeds.size() < (backend->on_host() ? 1 : 2)) feeds.push_back(feed_from_host(p));
+    p.feeds = std::move(feeds);
     return;
   }
   const Memory& memory = p.execution->memory();

@@ -101,7 +101,9 @@ void check_machine(const PlanOptions& options) {
 
 }  // namespace
 
-void check_cut_options(std::int64_t memory_limit, int chunk) {
+void check_cut_options(Device device, std::int64_t memory_limit, int chunk) {
+  if (device == Device::cuda && chunk > kMostCudaChunk)
+    throw InvalidArgument(fmt::format("plan.chunk is {}; on CUDA it may be up to {}", chunk, kMostCudaChunk));
   if (chunk < 0) throw InvalidArgument(fmt::format("plan.chunk is {}; it must not be negative", chunk));
   if (memory_limit < 0)
     throw InvalidArgument(fmt::format("memory_limit is {} bytes; it must not be negative", memory_limit));
@@ -125,8 +127,6 @@ std::int64_t limit_of(const PlanOptions& options) {
 
 Cut choose_cut(const Problem& p, const PlanOptions& options) {
   const int T = p.sizes.tasks;
-  if (options.device == Device::cuda && options.chunk > kMostCudaChunk)
-    throw InvalidArgument(fmt::format("plan.chunk is {}; on CUDA it may be up to {}", options.chunk, kMostCudaChunk));
   const std::int64_t limit = limit_of(options), resident = options.resident_bytes;
   const bool host = options.device != Device::cuda;
   const int cores = options.device == Device::reference ? 1 : std::max(1, options.machine.cores);
@@ -212,7 +212,7 @@ Plan plan(const Model& model, const Algorithm& algorithm, const TaskSizes& sizes
         "machine {} has compute capability {:.1f}, device.precision tf32 needs 8.0; choose float32 or another machine",
         options.machine.name, options.machine.compute_capability / 10.0));
   const Statistics statistics = statistics_of(model) == Statistics::support ? Statistics::support : Statistics::batch;
-  check_cut_options(options.memory_limit, options.chunk);
+  check_cut_options(options.device, options.memory_limit, options.chunk);
   if (options.resident_bytes < 0)
     throw InvalidArgument(fmt::format("resident_bytes is {}; it must not be negative", options.resident_bytes));
   check_implementation({options.device, options.precision}, options.implementation);

@@ -141,6 +141,15 @@ class CudaBackendTest : public ::testing::Test {
     return numbers;
   }
 
+  /// A fused block for so many tasks, never run.
+  std::unique_ptr<LayerPasses> bind_block(int lane, int tasks, Backend* backend = nullptr) {
+    const ConvBlock block{Conv2d{.filters = 4, .kernel = 3, .padding = 1}, BatchNorm{}, false, {}};
+    const Geometry geometry{image(4, 4, 4), 1, 1};
+    Array scratch = array(1, testing::scratch_numbers(block, geometry, testing::TestDevice::cuda), 0);
+    scratch.tasks = tasks;
+    return (backend ? *backend : *backend_).lane(lane).bind(Stage{block}, geometry, scratch);
+  }
+
   std::optional<NamedPlugin> named_;
   std::vector<std::shared_ptr<std::byte>> memory_;
   std::unique_ptr<Backend> backend_;
@@ -282,19 +291,21 @@ TEST_F(CudaBackendTest, UploadsOfARecordingReadTheirBufferAtEveryRun) {
 
 // Blocks of a lane run in their order: however many are bound, for however many tasks, they share their counters.
 TEST_F(CudaBackendTest, FusedBlocksOfALaneShareCounters) {
-  const ConvBlock block{Conv2d{.filters = 4, .kernel = 3, .padding = 1}, BatchNorm{}, false, {}};
-  const Geometry geometry{image(4, 4, 4), 1, 1};
   std::vector<std::unique_ptr<LayerPasses>> bound;
-  const auto bind = [&](int lane, int tasks) {
-    Array scratch = array(1, testing::scratch_numbers(block, geometry, testing::TestDevice::cuda), 0);
-    scratch.tasks = tasks;
-    bound.push_back(backend_->lane(lane).bind(Stage{block}, geometry, scratch));
-  };
   for (int i = 0; i < 20; ++i)
-    for (const int lane : {0, 1}) ASSERT_NO_THROW(bind(lane, 65535)) << i;
-  EXPECT_THROW(bind(0, 500000), OutOfMemory);
-  bound.clear();
-  EXPECT_NO_THROW(bind(0, 65535));
+    for (const int lane : {0, 1}) ASSERT_NO_THROW(bound.push_back(bind_block(lane, 65535))) << i;
+}
+
+// What is bound keeps its counters when its lane gets more, and no other lane has them meanwhile. Of 2^20 counters.
+TEST_F(CudaBackendTest, CountersAreHeldByWhoIsBound) {
+  auto small = bind_block(0, 100000);
+  const auto large = bind_block(0, 125000);
+  EXPECT_THROW(bind_block(1, 50000), OutOfMemory);
+  EXPECT_THROW(bind_block(0, 300000), OutOfMemory);
+  small.reset();
+  EXPECT_NO_THROW(bind_block(1, 50000));
+  const auto other = open_cuda({.lanes = 2});
+  EXPECT_THROW(bind_block(0, 100000, other.get()), OutOfMemory);
 }
 
 TEST_F(CudaBackendTest, FailedRecordingLeavesTheBackendUsable) {

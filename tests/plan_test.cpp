@@ -3,6 +3,8 @@
 // before anything is allocated, as a device cannot hold it.
 //   c1 multiply-adds of the first layer per example, c of the rest; of a task of S + Q examples and K steps
 //   gradient 2 c1 + 3 c, Hessian product 2 c1 + 6 c, refilled tape c1 + 2 c;  2 FLOPs each
+#include "src/plan.h"
+
 #include <gtest/gtest.h>
 
 #include "cumeta/learner.h"
@@ -220,6 +222,15 @@ TEST(Plans, KnowHowManyTasksAChunkOnCudaCanHold) {
   EXPECT_SAYS(in_chunks(65'536), "65536");
   EXPECT_SAYS(in_chunks(65'536), "65535");
   EXPECT_EQ(in_chunks(65'535).chunk, 9);
+  const Model model = conv4(image(28, 28, 1), 4, 2, true);
+  EXPECT_SAYS(Learner(model, Maml{}, {.device = Device::cuda, .chunk = 65'536}), "65536");
+  EXPECT_NO_THROW(Learner(model, Maml{}, {.device = Device::cpu, .chunk = 65'536}));
+  // An evaluation may have more tasks than an update.
+  PlanOptions options{.device = Device::cuda, .machine = cuda_machine("h100")};
+  options.machine.memory = std::int64_t{1} << 50;
+  const Problem evaluation = make_problem(model, Maml{}, {65'536, 1, 1}, {Device::cuda, Precision::float32},
+                                          Goal::evaluation, Statistics::batch, 1);
+  EXPECT_EQ(choose_cut(evaluation, options).chunk, 65'535);
 }
 
 }  // namespace

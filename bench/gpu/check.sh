@@ -180,12 +180,16 @@ if wanted selftest; then part selftest 300 "$cumeta" selftest --device cuda --js
 
 if wanted tests; then
   # cmake/plugin_tests.cmake made the list; a program that is in it and not in bin/ is a failure.
+  # By itself the one that measures the memory that the device has left.
+  alone=cuda_program_test
   for name in $(<"$build/cuda_tests.txt"); do
     # The dry run shows that a program's result arrives; that all pass on the emulator is ctest's to say.
     if $dry && [[ $name != golden_test ]]; then continue; fi
+    [[ $name == "$alone" ]] && continue
     beside "tests.$name" 240 "$build/bin/$name" --gtest_brief=1 "--gtest_output=json:$logs/tests.$name.json"
   done
   wait
+  $dry || part "tests.$alone" 240 "$build/bin/$alone" --gtest_brief=1 "--gtest_output=json:$logs/tests.$alone.json"
 fi
 
 if wanted sanitizer; then
@@ -202,6 +206,9 @@ if wanted sanitizer; then
       beside "sanitizer.$tool.$load" 240 "$sanitizer" --tool "$tool" --error-exitcode 9 "$cumeta" train \
         "bench/gpu/$load.toml" --device cuda --out "$logs/sanitized.$tool.$load" --set run.updates=2 --set run.validate_every=0 "${small[@]}"
     done
+    # Tasks of the host, which none of the workloads has.
+    beside "sanitizer.$tool.uploads" 240 "$sanitizer" --tool "$tool" --error-exitcode 9 "$build/bin/learner_uploads_test" \
+      --gtest_brief=1 '--gtest_filter=*/cuda'
   done
   wait
   rm -rf "$logs"/sanitized.*

@@ -11,6 +11,9 @@
 namespace cumeta {
 namespace {
 
+// Two learners of the largest chunks on every lane.
+static_assert(2 * kCudaLanes * Tickets::words_for(kMostCudaChunk) <= kTicketWords);
+
 class ConvBlockCuda final : public LayerPasses {
  public:
   ConvBlockCuda(const ConvBlock& block, const Geometry& g, Array scratch, CudaLane& lane)
