@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whole meta-updates: model x algorithm x inner steps x tasks x device: time, GFLOP/s, the fraction of the FMA peak
 // measured in the same run, planned bytes, and by the cost law the FLOPs over first order's.
-// Time is what a caller of meta_update waits: its tasks go to the device and the result comes back. Updates on tasks that
-// the device draws, many in a row, are `cumeta bench`; single passes by events with a cold cache, passes_bench.
+// Time is what a caller of meta_update waits: its tasks go to the device and the result comes back. Updates on tasks
+// that the device draws, many in a row, are `cumeta bench`; single passes by events with a cold cache, passes_bench.
 //   build/release/bin/updates_bench --benchmark_filter='omniglot/(maml|fomaml)/steps:[15]/tasks:32/cpu'
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
