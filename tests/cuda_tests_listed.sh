@@ -4,6 +4,7 @@
 #   usage: cuda_tests_listed.sh BUILD
 set -uo pipefail
 build=$(cd "$1" && pwd) || exit 2
+words=(cli_reports_test recipe_test) # speak of cuda and open no such device: the same on every machine
 failures=0
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 2
 fail() { echo "cuda_tests_listed.sh: $1" >&2; failures=$((failures + 1)); }
@@ -11,6 +12,7 @@ fail() { echo "cuda_tests_listed.sh: $1" >&2; failures=$((failures + 1)); }
 for source in *_test.cpp; do
   name=${source%.cpp}
   tests=$("$build/bin/$name" --gtest_list_tests 2>/dev/null) || { fail "$build/bin/$name cannot list its tests; build all"; continue; }
+  [[ " ${words[*]} " == *" $name "* ]] && continue
   if grep -qi cuda "$source" - <<<"$tests" && ! grep -qx "$name" "$build/cuda_tests.txt"; then
     fail "$name names cuda; add it to a list of cmake/plugin_tests.cmake"
   fi
