@@ -7,7 +7,7 @@
 
 namespace cumeta {
 
-/// Throws InvalidArgument for a limit or a chunk below zero.
+/// Throws InvalidArgument for a limit or a chunk below zero, or a chunk above what CUDA holds.
 void check_cut_options(Device device, std::int64_t memory_limit, int chunk);
 /// Throws OutOfMemory where the images leave a limit (0: none) no room for the learner's own state.
 void check_images_fit(std::int64_t images, std::int64_t state_bytes, std::int64_t limit);
